@@ -1,0 +1,174 @@
+//! Settings: what an operator writes, checked into types that cannot be wrong.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::proto::ed25519::VerifyKey;
+use crate::proto::validity::Provenance;
+use crate::proto::{KeyId, ServerName};
+
+/// Every setting, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our own server names; the first is the main one. Never empty.
+    pub server_names: Vec<ServerName>,
+    /// Where verified requests go.
+    pub homeserver: Homeserver,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+    /// How requests come in.
+    pub listen: Listen,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// How other servers are reached.
+    pub outbound: Outbound,
+    /// How keys are found.
+    pub keys: Keys,
+    /// Notaries that are asked for keys.
+    pub notaries: Vec<Notary>,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// Logs.
+    pub log: Log,
+}
+
+/// The homeserver's federation listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Homeserver {
+    /// Plain HTTP over TCP.
+    Tcp {
+        /// A host name or an address (IPv6 without brackets).
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Plain HTTP over a unix socket.
+    Unix(PathBuf),
+}
+
+/// What happens to a request that fails a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    Enforce,
+    /// It is forwarded all the same; the refusal is only counted and logged.
+    Observe,
+}
+
+/// The listener for other servers.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The address; 8448 with a certificate, 8449 without, unless set.
+    pub address: SocketAddr,
+    /// Certificate and key, for TLS.
+    pub tls: Option<TlsFiles>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What happens to paths outside federation.
+    pub other_paths: OtherPaths,
+}
+
+/// Certificate files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub private_key: PathBuf,
+}
+
+/// What happens to paths outside federation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherPaths {
+    /// Forwarded as they are, unverified.
+    Forward,
+    /// Answered with 404.
+    Refuse,
+}
+
+/// Bounds on requests. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request body on a signed route.
+    pub body_bytes_max: usize,
+    /// All request bodies held at one time.
+    pub buffered_bytes_max: usize,
+    /// Connections from other servers at one time.
+    pub connections_max: usize,
+    /// Total time for a request's head, from its first byte (or the connection's start).
+    pub head_timeout: Duration,
+    /// Total time for a request's body.
+    pub body_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Time for a connection to the homeserver to be made.
+    pub homeserver_connect_timeout: Duration,
+    /// Time for the homeserver to send or take the next bytes.
+    pub homeserver_io_timeout: Duration,
+    /// Time for requests in flight to end after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// How other servers are reached.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Trust these certificates instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Special-purpose ranges that may be dialled all the same.
+    pub allowed_ranges: Vec<IpNet>,
+    /// Name servers to ask instead of the system's (`ip:port`).
+    pub dns_servers: Vec<SocketAddr>,
+}
+
+/// How keys are found.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The sources, in the order they are asked.
+    pub sources: Vec<Provenance>,
+    /// Total time for finding a key.
+    pub fetch_timeout: Duration,
+    /// Public keys refused everywhere, beside the shipped list.
+    pub banned: Vec<[u8; 32]>,
+    /// Servers whose keys are kept in memory.
+    pub cache_entries_max: u64,
+}
+
+/// A notary and the keys its answers must be signed with.
+#[derive(Clone, Debug)]
+pub struct Notary {
+    /// Its server name.
+    pub server_name: ServerName,
+    /// Its pinned keys. Never empty.
+    pub verify_keys: BTreeMap<KeyId, VerifyKey>,
+}
+
+/// Health and metrics.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The address.
+    pub address: SocketAddr,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged, as a tracing filter ("info", "fedgate=debug").
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// For machines.
+    Json,
+}

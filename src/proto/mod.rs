@@ -1,0 +1,21 @@
+//! The pure core: bytes in, decisions out.
+//!
+//! Nothing in here waits, logs, reads a clock or the environment; time is an argument.
+
+pub mod base64;
+pub mod ed25519;
+pub mod json;
+pub mod key_id;
+pub mod limits;
+pub mod server_keys;
+pub mod server_name;
+pub mod sign;
+pub mod signed_request;
+pub mod timestamp;
+pub mod validity;
+pub mod verify;
+pub mod x_matrix;
+
+pub use key_id::KeyId;
+pub use server_name::ServerName;
+pub use timestamp::Timestamp;
