@@ -1,0 +1,187 @@
+"""Two real Synapse servers, A and B, with fedgate in front of B. Run through `run`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Iterator
+
+import gate
+from client import Client
+from homeserver import FederationListener, Homeserver
+from pki import Authority
+from processes import Addresses, Process
+from queries import Queries
+from report import Report
+from rooms import ROOM_VERSIONS, Room
+
+PARTS = ("queries", "rooms", "forgeries")
+
+
+def main() -> int:
+    options = _options()
+    # A run that is told to end must still end what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    folder = Path(tempfile.mkdtemp(prefix="fedgate-"))
+    processes: list[Process] = []
+    try:
+        binary = None if options.without_fedgate else gate.find_binary(options.fedgate)
+        _run(options, report, folder, binary, processes)
+    except BaseException:
+        # Also for an interrupt: what was under way, and in what state, is the useful part.
+        traceback.print_exc()
+        report.fail("the run", "it ended early, see above")
+    finally:
+        with report.phase("stop"):
+            _stop(report, processes)
+        if report.failed:
+            for process in processes:
+                print(process.tail(), flush=True)
+        if options.keep:
+            print(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(report.summary(), flush=True)
+    return 1 if report.failed or not report.passed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run", description=__doc__)
+    parser.add_argument(
+        "--fedgate",
+        metavar="PATH",
+        help="the binary to test; default: FEDGATE_BIN, else one built with cargo",
+    )
+    parser.add_argument(
+        "--without-fedgate",
+        action="store_true",
+        help="let A and B talk directly: shows what Synapse itself does",
+    )
+    parser.add_argument(
+        "--unix-socket",
+        action="store_true",
+        help="connect fedgate and B over a unix socket instead of TCP",
+    )
+    parser.add_argument(
+        "--room-versions",
+        metavar="V,V",
+        default=",".join(ROOM_VERSIONS),
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PART,PART",
+        default=",".join(PARTS),
+        help="which parts to run; default: %(default)s",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the logs and databases")
+    return parser.parse_args()
+
+
+def _run(
+    options: argparse.Namespace,
+    report: Report,
+    folder: Path,
+    binary: Path | None,
+    processes: list[Process],
+) -> None:
+    parts = options.only.split(",")
+    with report.phase("start"):
+        world = World(folder, binary, options.unix_socket, processes)
+        alice, bob = Client(world.a, "alice"), Client(world.b, "bob")
+    if "queries" in parts:
+        # Before the rooms: servers that share a room answer some of these from what they have.
+        for asker, answerer in ((alice, bob), (bob, alice)):
+            with report.phase(f"queries of {asker.homeserver.name}"):
+                Queries(report, asker, answerer).run()
+    if "rooms" in parts:
+        for version in options.room_versions.split(","):
+            for host, guest in ((alice, bob), (bob, alice)):
+                with report.phase(f"room version {version} hosted on {host.homeserver.name}"):
+                    Room(report, host, guest, version).run()
+
+
+class World:
+    """A, B, and what is between them."""
+
+    def __init__(
+        self, folder: Path, binary: Path | None, unix_socket: bool, processes: list[Process]
+    ) -> None:
+        self.addresses = Addresses()
+        self.authority = Authority(folder)
+        self.folder = folder
+        self._processes = processes
+        a_address, b_address = self.addresses.address(1), self.addresses.address(2)
+        a_port = self.addresses.free_port(a_address)
+        b_port = self.addresses.free_port(b_address)
+        self.a = self._homeserver("a", f"{a_address}:{a_port}", self._tls(a_address, a_port))
+        b_name = f"{b_address}:{b_port}"
+        if binary is None:
+            self.b = self._homeserver("b", b_name, self._tls(b_address, b_port))
+        else:
+            self._start_gated(b_name, b_address, binary, unix_socket)
+        for process in processes:
+            process.wait_ready()
+
+    def _start_gated(self, name: str, address: str, binary: Path, unix_socket: bool) -> None:
+        """B with a plain listener, and fedgate on the address B's name says."""
+        if unix_socket:
+            path = str(self.folder / "b.sock")
+            listener, url = FederationListener(socket_path=path), f"unix:{path}"
+        else:
+            port = self.addresses.free_port(address)
+            listener = FederationListener(address=address, port=port)
+            url = f"http://{address}:{port}"
+        self.b = self._homeserver("b", name, listener)
+        certificate, key = self.authority.issue(address)
+        admin = f"{address}:{self.addresses.free_port(address)}"
+        self._processes.append(
+            gate.start(
+                binary,
+                name,
+                url,
+                certificate,
+                key,
+                self.authority.ca_file,
+                admin,
+                self.folder / "gate",
+            )
+        )
+
+    def _tls(self, address: str, port: int) -> FederationListener:
+        certificate, key = self.authority.issue(address)
+        return FederationListener(
+            address=address, port=port, certificate=certificate, private_key=key
+        )
+
+    def _homeserver(self, name: str, server_name: str, listener: FederationListener) -> Homeserver:
+        address = server_name.rsplit(":", 1)[0]
+        client = (address, self.addresses.free_port(address))
+        homeserver = Homeserver(
+            name, server_name, client, listener, self.authority.ca_file, self.folder / name
+        )
+        self._processes.append(homeserver.process)
+        return homeserver
+
+
+def _stop(report: Report, processes: list[Process]) -> None:
+    """Ends every server; one that was gone already, or ends badly, is a failure."""
+    problems = []
+    for process in reversed(processes):
+        if not process.running():
+            problems.append(f"{process.name} had ended during the run")
+        status = process.stop()
+        if status != 0:
+            problems.append(f"{process.name} ended with status {status}")
+    report.check("every server ran to the end and stopped cleanly", problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
