@@ -1,6 +1,47 @@
 //! Ed25519 with libsodium's verdicts, which are Synapse's. The only file that touches ed25519-dalek.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use ed25519_dalek::Signer;
+
+use super::base64::{self, Base64Error};
+
+/// The y-coordinates of the points of small order, in every encoding, the sign bit cleared: 1, 0 and
+/// -1, the two of order 8, and `p` and `p + 1`, which stand for 0 and 1. A test derives them.
+const SMALL_ORDER_Y: [[u8; 32]; 7] = [
+    y_coordinate(0x01, 0x00, 0x00),
+    y_coordinate(0x00, 0x00, 0x00),
+    y_coordinate(0xec, 0xff, 0x7f),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    y_coordinate(0xed, 0xff, 0x7f),
+    y_coordinate(0xee, 0xff, 0x7f),
+];
+
+/// The key that one distribution shipped to everybody (CVE-2026-24044, ELEMENTSEC-2025-1670):
+/// `l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og`. Synapse bans it too.
+const SHIPPED_BANNED_KEY: [u8; 32] = [
+    0x97, 0xf3, 0xbd, 0x87, 0x13, 0x15, 0x28, 0x1e, 0x8b, 0x83, 0xed, 0xc7, 0xa9, 0xfd, 0x05, 0x41,
+    0x06, 0x61, 0x54, 0x44, 0x90, 0x70, 0xcc, 0xdb, 0x3c, 0xdd, 0x42, 0xcf, 0x69, 0xcc, 0xde, 0x88,
+];
+
+/// A little-endian number with all bytes between the first and the last alike.
+const fn y_coordinate(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    let [low, .., high] = &mut bytes;
+    *low = first;
+    *high = last;
+    bytes
+}
 
 /// A public signing key that is safe to verify with: a canonical encoding of a point that is not of
 /// small order.
@@ -18,6 +59,25 @@ pub enum VerifyKeyError {
     Weak,
 }
 
+impl VerifyKeyError {
+    /// The reason in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encoding => "the key is not base64 of 32 bytes",
+            Self::NotAPoint => "the key is not the encoding of a curve point",
+            Self::Weak => "the key is a point of small order",
+        }
+    }
+}
+
+impl fmt::Display for VerifyKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for VerifyKeyError {}
+
 /// A signature of 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature([u8; 64]);
@@ -26,15 +86,34 @@ pub struct Signature([u8; 64]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSignature;
 
+impl fmt::Display for BadSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the signature does not verify")
+    }
+}
+
+impl std::error::Error for BadSignature {}
+
 impl VerifyKey {
     /// A key from its 32 bytes.
-    pub fn from_bytes(_bytes: &[u8; 32]) -> Result<Self, VerifyKeyError> {
-        todo!()
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, VerifyKeyError> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes)
+            .map_err(|_error| VerifyKeyError::NotAPoint)?;
+        if key.is_weak() {
+            return Err(VerifyKeyError::Weak);
+        }
+        // dalek also takes y-coordinates of p and above; libsodium does not.
+        if key.to_edwards().compress().as_bytes() != bytes {
+            return Err(VerifyKeyError::NotAPoint);
+        }
+        Ok(Self(key))
     }
 
     /// A key from its base64 text.
-    pub fn from_base64(_text: &str) -> Result<Self, VerifyKeyError> {
-        todo!()
+    pub fn from_base64(text: &str) -> Result<Self, VerifyKeyError> {
+        let bytes = base64::decode_array(text.as_bytes())
+            .map_err(|Base64Error| VerifyKeyError::Encoding)?;
+        Self::from_bytes(&bytes)
     }
 
     /// The 32 bytes.
@@ -44,17 +123,28 @@ impl VerifyKey {
 
     /// Unpadded base64 of the key.
     pub fn to_base64(&self) -> String {
-        todo!()
+        base64::encode(self.as_bytes())
     }
 
-    /// Checks a signature over a message that is handed over in pieces.
-    pub fn verifier(&self, _signature: &Signature) -> Result<Verifier, BadSignature> {
-        todo!()
+    /// Checks a signature over a message that is handed over in pieces. Refused at once: a scalar
+    /// that is not reduced, and an R of small order.
+    pub fn verifier(&self, signature: &Signature) -> Result<Verifier, BadSignature> {
+        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+        if is_small_order(signature.r_bytes()) {
+            return Err(BadSignature);
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "with the checks above and those of VerifyKey this equals verify_strict"
+        )]
+        self.0.verify_stream(&signature).map(Verifier).map_err(|_error| BadSignature)
     }
 
     /// Checks a signature over `message`.
-    pub fn verify(&self, _message: &[u8], _signature: &Signature) -> Result<(), BadSignature> {
-        todo!()
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let mut verifier = self.verifier(signature)?;
+        verifier.update(message);
+        verifier.finish()
     }
 }
 
@@ -62,6 +152,13 @@ impl fmt::Debug for VerifyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VerifyKey({})", self.to_base64())
     }
+}
+
+fn is_small_order(point: &[u8; 32]) -> bool {
+    let mut y = *point;
+    let [.., high] = &mut y;
+    *high &= 0x7f;
+    SMALL_ORDER_Y.contains(&y)
 }
 
 /// A signature check in progress.
@@ -75,7 +172,7 @@ impl Verifier {
 
     /// The verdict.
     pub fn finish(self) -> Result<(), BadSignature> {
-        self.0.finalize_and_verify().map_err(|_| BadSignature)
+        self.0.finalize_and_verify().map_err(|_error| BadSignature)
     }
 }
 
@@ -86,8 +183,8 @@ impl Signature {
     }
 
     /// A signature from its base64 text; `None` if it is not 64 bytes.
-    pub fn from_base64(_text: &str) -> Option<Self> {
-        todo!()
+    pub fn from_base64(text: &str) -> Option<Self> {
+        base64::decode_array(text.as_bytes()).ok().map(Self)
     }
 
     /// The 64 bytes.
@@ -97,7 +194,7 @@ impl Signature {
 
     /// Unpadded base64 of the signature.
     pub fn to_base64(&self) -> String {
-        todo!()
+        base64::encode(&self.0)
     }
 }
 
@@ -116,8 +213,8 @@ impl SigningKey {
     }
 
     /// Signs `message`.
-    pub fn sign(&self, _message: &[u8]) -> Signature {
-        todo!()
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
     }
 }
 
@@ -129,12 +226,12 @@ impl fmt::Debug for SigningKey {
 
 /// Public keys that are refused wherever they turn up.
 #[derive(Clone, Debug)]
-pub struct BannedKeys(std::collections::BTreeSet<[u8; 32]>);
+pub struct BannedKeys(BTreeSet<[u8; 32]>);
 
 impl BannedKeys {
     /// The shipped list (the key of CVE-2026-24044) and `more`.
-    pub fn new(_more: impl IntoIterator<Item = [u8; 32]>) -> Self {
-        todo!()
+    pub fn new(more: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        Self(more.into_iter().chain([SHIPPED_BANNED_KEY]).collect())
     }
 
     /// Whether `key` is on the list.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::limits::KEY_ID_BYTES_MAX;
+
 /// A signing key's ID, `<algorithm>:<version>`; read liberally, compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(Arc<str>);
@@ -11,11 +13,35 @@ pub struct KeyId(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyIdError;
 
+impl fmt::Display for KeyIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "not a key ID: want <algorithm>:<version>, as in ed25519:a_1, of at most \
+             {KEY_ID_BYTES_MAX} printable ASCII characters"
+        )
+    }
+}
+
+impl std::error::Error for KeyIdError {}
+
 impl KeyId {
     /// Parses `<algorithm>:<version>`: both parts non-empty, printable ASCII without `"`, `,`, `\`
-    /// and space, at most `KEY_ID_BYTES_MAX` bytes.
-    pub fn parse(_text: &str) -> Result<Self, KeyIdError> {
-        todo!()
+    /// and space, at most `KEY_ID_BYTES_MAX` bytes. The spec's `[a-zA-Z0-9_]` for the version is not
+    /// asked for: versions such as `i+b2` are in use.
+    pub fn parse(text: &str) -> Result<Self, KeyIdError> {
+        let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b'\\');
+        match text.split_once(':') {
+            Some((algorithm, version))
+                if !algorithm.is_empty()
+                    && !version.is_empty()
+                    && text.len() <= KEY_ID_BYTES_MAX
+                    && text.bytes().all(allowed) =>
+            {
+                Ok(Self(text.into()))
+            }
+            _ => Err(KeyIdError),
+        }
     }
 
     /// The whole ID.
@@ -23,9 +49,9 @@ impl KeyId {
         &self.0
     }
 
-    /// The part before the colon.
+    /// The part before the first colon.
     pub fn algorithm(&self) -> &str {
-        todo!()
+        self.0.split_once(':').map_or(&self.0, |(algorithm, _)| algorithm)
     }
 
     /// Whether the key is of the one algorithm Matrix defines.
@@ -37,5 +63,42 @@ impl KeyId {
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_seen_in_the_wild_parse() {
+        for text in ["ed25519:auto", "ed25519:a_c2e256", "ed25519:i+b2", "ed25519:a+bc", "x:a:b"] {
+            let id = KeyId::parse(text).unwrap();
+            assert_eq!(id.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn the_algorithm_ends_at_the_first_colon_and_is_compared_exactly() {
+        assert!(KeyId::parse("ed25519:1:2").unwrap().is_ed25519());
+        assert_eq!(KeyId::parse("rsa:1").unwrap().algorithm(), "rsa");
+        for text in ["ED25519:1", "curve25519:1", "ed25519x:1"] {
+            assert!(!KeyId::parse(text).unwrap().is_ed25519(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_break_a_header_or_a_log_line_is_refused() {
+        let bad = ["", ":", "ed25519", "ed25519:", ":1", "a:b c", "a:b\"", "a:b,", "a:\\", "a:\n"];
+        for text in bad.into_iter().chain(["a:\u{e9}", "a:\u{7f}", "a:\0"]) {
+            assert_eq!(KeyId::parse(text), Err(KeyIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_is_bounded() {
+        let longest = format!("ed25519:{}", "a".repeat(KEY_ID_BYTES_MAX - 8));
+        assert!(KeyId::parse(&longest).is_ok());
+        assert_eq!(KeyId::parse(&format!("{longest}a")), Err(KeyIdError));
     }
 }

@@ -22,11 +22,15 @@ pub const KEY_ID_BYTES_MAX: usize = 128;
 /// take less than 800.
 pub const X_MATRIX_BYTES_MAX: usize = 4_096;
 
+/// Most parameters in one `Authorization: X-Matrix` header: four are known, unknown ones are skipped.
+pub const X_MATRIX_PARAMETERS_MAX: usize = 32;
+
 /// Most `Authorization: X-Matrix` headers in one request: Synapse sends one per signing key, and
 /// servers have one, or two while rotating.
 pub const X_MATRIX_HEADERS_MAX: usize = 8;
 
-/// Longest request target in bytes.
+/// Longest request target in bytes. The spec sets no limit; the longest that are sent, `make_join`
+/// with every room version and `backfill` with a list of events, stay below 2 KiB.
 pub const TARGET_BYTES_MAX: usize = 8_192;
 
 /// How long a fetched key document is trusted at most, in milliseconds: "the lesser of this field and

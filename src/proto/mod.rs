@@ -16,6 +16,9 @@ pub mod validity;
 pub mod verify;
 pub mod x_matrix;
 
+#[cfg(test)]
+mod test_vectors;
+
 pub use key_id::KeyId;
 pub use server_name::ServerName;
 pub use timestamp::Timestamp;

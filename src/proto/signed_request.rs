@@ -3,25 +3,122 @@
 use std::fmt;
 
 use super::ServerName;
-use super::json::Object;
+use super::json::{self, Object};
+use super::limits::TARGET_BYTES_MAX;
 
 /// A request target that can be signed and forwarded as it is: origin form, printable ASCII, nothing
 /// two parsers could read differently.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestTarget(String);
 
-/// Why a request target is refused.
+/// Why a request target is refused. Offsets are bytes into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
-    // to be filled: TooLong, NotOriginForm, ForbiddenByte(u8), Fragment, DotSegment, EmptySegment, Backslash, BadEscape ...
-    /// Placeholder.
-    TooLong,
+    /// A backslash stands in the target, or an escaped one (`%5c`) in its path: some parsers read it
+    /// as a slash.
+    Backslash {
+        /// Where it stands.
+        offset: usize,
+    },
+    /// A percent sign in the path is not followed by two hexadecimal digits.
+    BadEscape {
+        /// Where it stands.
+        offset: usize,
+    },
+    /// A segment of the path is `.` or `..`, escaped or not: some parsers would resolve it.
+    DotSegment {
+        /// Where the segment starts.
+        offset: usize,
+    },
+    /// The path has an escaped escape of a dot or slash (`%252e`, `%252f`).
+    DoubleEscape {
+        /// Where it stands.
+        offset: usize,
+    },
+    /// The path has an empty segment (`//`): some parsers would merge it.
+    EmptySegment {
+        /// Where the segment should start.
+        offset: usize,
+    },
+    /// A byte outside printable ASCII, or one that must be escaped.
+    ForbiddenByte {
+        /// The byte.
+        byte: u8,
+        /// Where it stands.
+        offset: usize,
+    },
+    /// The target has a fragment, which is no part of a request.
+    Fragment {
+        /// Where the `#` stands.
+        offset: usize,
+    },
+    /// The path has an escaped NUL (`%00`).
+    Nul {
+        /// Where it stands.
+        offset: usize,
+    },
+    /// The target does not start with a slash.
+    NotOriginForm,
+    /// The target has this many bytes, more than `TARGET_BYTES_MAX`.
+    TooLong(usize),
 }
 
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backslash { offset } => write!(f, "a backslash at byte {offset} of the target"),
+            Self::BadEscape { offset } => {
+                write!(f, "a percent sign without two hexadecimal digits at byte {offset}")
+            }
+            Self::DotSegment { offset } => {
+                write!(f, "a dot segment ('.' or '..') at byte {offset} of the path")
+            }
+            Self::DoubleEscape { offset } => {
+                write!(f, "a dot or slash that is escaped twice at byte {offset} of the path")
+            }
+            Self::EmptySegment { offset } => {
+                write!(f, "an empty segment ('//') at byte {offset} of the path")
+            }
+            Self::ForbiddenByte { byte, offset } => {
+                write!(f, "byte 0x{byte:02x} at byte {offset} is not allowed in a target")
+            }
+            Self::Fragment { offset } => write!(f, "a fragment ('#') at byte {offset}"),
+            Self::Nul { offset } => write!(f, "an escaped NUL at byte {offset} of the path"),
+            Self::NotOriginForm => f.write_str("the target does not start with '/'"),
+            Self::TooLong(bytes) => {
+                write!(f, "the target has {bytes} bytes, the limit is {TARGET_BYTES_MAX}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
 impl RequestTarget {
-    /// Checks the raw bytes of a request target (DESIGN: signed target).
-    pub fn parse(_raw: &[u8]) -> Result<Self, TargetError> {
-        todo!()
+    /// Checks the raw bytes of a request target. Nothing is decoded or changed: what passes is
+    /// signed, routed and forwarded byte for byte (R27, R28).
+    pub fn parse(raw: &[u8]) -> Result<Self, TargetError> {
+        if raw.len() > TARGET_BYTES_MAX {
+            return Err(TargetError::TooLong(raw.len()));
+        }
+        if raw.first() != Some(&b'/') {
+            return Err(TargetError::NotOriginForm);
+        }
+        let mut target = String::with_capacity(raw.len());
+        for (offset, byte) in raw.iter().copied().enumerate() {
+            match byte {
+                b'#' => return Err(TargetError::Fragment { offset }),
+                b'\\' => return Err(TargetError::Backslash { offset }),
+                b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                    return Err(TargetError::ForbiddenByte { byte, offset });
+                }
+                b'!'..=b'~' => target.push(char::from(byte)),
+                _ => return Err(TargetError::ForbiddenByte { byte, offset }),
+            }
+        }
+        let target = Self(target);
+        check_path(target.path())?;
+        Ok(target)
     }
 
     /// The whole target, as received.
@@ -31,7 +128,7 @@ impl RequestTarget {
 
     /// The part before the first `?`.
     pub fn path(&self) -> &str {
-        todo!()
+        self.0.split_once('?').map_or(&self.0, |(path, _)| path)
     }
 }
 
@@ -39,6 +136,57 @@ impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Checks the segments of a path that starts with a slash; the last one may be empty.
+fn check_path(path: &str) -> Result<(), TargetError> {
+    check_escapes(path.as_bytes())?;
+    let mut offset = 1;
+    for segment in path.split('/').skip(1) {
+        let end = offset + segment.len();
+        if segment.is_empty() && end < path.len() {
+            return Err(TargetError::EmptySegment { offset });
+        }
+        if is_dot_segment(segment) {
+            return Err(TargetError::DotSegment { offset });
+        }
+        offset = end + 1;
+    }
+    Ok(())
+}
+
+fn is_dot_segment(segment: &str) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while let Some(after) = strip_dot(rest) {
+        rest = after;
+        dots += 1;
+    }
+    rest.is_empty() && (dots == 1 || dots == 2)
+}
+
+fn strip_dot(text: &str) -> Option<&str> {
+    [".", "%2e", "%2E"].iter().find_map(|dot| text.strip_prefix(dot))
+}
+
+fn check_escapes(path: &[u8]) -> Result<(), TargetError> {
+    let escapes = path.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    for (offset, _) in escapes {
+        let digits = path.get(offset + 1..offset + 3).unwrap_or_default();
+        if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(TargetError::BadEscape { offset });
+        }
+        let after = path.get(offset + 3..offset + 5).unwrap_or_default();
+        match digits {
+            b"00" => return Err(TargetError::Nul { offset }),
+            b"5c" | b"5C" => return Err(TargetError::Backslash { offset }),
+            b"25" if matches!(after, b"2e" | b"2E" | b"2f" | b"2F") => {
+                return Err(TargetError::DoubleEscape { offset });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The signed object: method, uri, origin, destination and, iff there is a body, content (R26).
@@ -58,7 +206,21 @@ pub struct SignedRequest<'a> {
 
 impl SignedRequest<'_> {
     /// Hands the signed bytes, the object's canonical JSON, to `sink` in order.
-    pub fn write_signed_bytes(&self, _sink: &mut impl FnMut(&[u8])) {
-        todo!()
+    pub fn write_signed_bytes(&self, sink: &mut impl FnMut(&[u8])) {
+        if let Some(content) = self.content {
+            sink(br#"{"content":"#);
+            content.write_canonical(sink);
+            sink(br#","destination":"#);
+        } else {
+            sink(br#"{"destination":"#);
+        }
+        json::write_string(self.destination.as_str(), sink);
+        sink(br#","method":"#);
+        json::write_string(self.method, sink);
+        sink(br#","origin":"#);
+        json::write_string(self.origin.as_str(), sink);
+        sink(br#","uri":"#);
+        json::write_string(self.target.as_str(), sink);
+        sink(b"}");
     }
 }

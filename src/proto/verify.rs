@@ -1,6 +1,8 @@
 //! The verdict on a request. [`VerifiedOrigin`] is minted here and nowhere else.
 
-use super::ed25519::Signature;
+use std::fmt;
+
+use super::ed25519::{BadSignature, Signature, Verifier};
 use super::signed_request::SignedRequest;
 use super::validity::{KeyExpired, TrustedKey};
 use super::{KeyId, ServerName, Timestamp};
@@ -35,13 +37,61 @@ pub enum VerifyError {
     Unsigned,
 }
 
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSignature(id) => write!(f, "the signature by {id} does not verify"),
+            Self::Expired(id, KeyExpired { effective_until, now }) => {
+                write!(f, "the key {id} was valid until {effective_until} ms, it is {now} ms")
+            }
+            Self::ForeignKey(id) => write!(f, "the key {id} belongs to another server"),
+            Self::Unsigned => f.write_str("the request carries no signature by a known key"),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
 /// Checks every given signature over the request; all must verify and at least one must be given.
+/// The signed bytes are walked through once, whatever the number of signatures.
 pub fn verify_request(
-    _request: &SignedRequest<'_>,
-    _signatures: &[KeyedSignature<'_>],
-    _now: Timestamp,
+    request: &SignedRequest<'_>,
+    signatures: &[KeyedSignature<'_>],
+    now: Timestamp,
 ) -> Result<VerifiedOrigin, VerifyError> {
-    todo!()
+    if signatures.is_empty() {
+        return Err(VerifyError::Unsigned);
+    }
+    for KeyedSignature { key, .. } in signatures {
+        if key.server != *request.origin {
+            return Err(VerifyError::ForeignKey(key.id.clone()));
+        }
+    }
+    for KeyedSignature { key, .. } in signatures {
+        key.check(now).map_err(|expired| VerifyError::Expired(key.id.clone(), expired))?;
+    }
+    let mut checks: Vec<(&KeyId, Verifier)> = Vec::with_capacity(signatures.len());
+    for KeyedSignature { key, signature } in signatures {
+        let verifier = key.key.verifier(signature).map_err(|error| bad(&key.id, error))?;
+        checks.push((&key.id, verifier));
+    }
+    request.write_signed_bytes(&mut |piece: &[u8]| {
+        for (_, verifier) in &mut checks {
+            verifier.update(piece);
+        }
+    });
+    for (id, verifier) in checks {
+        verifier.finish().map_err(|error| bad(id, error))?;
+    }
+    Ok(VerifiedOrigin {
+        origin: request.origin.clone(),
+        destination: request.destination.clone(),
+        keys: signatures.iter().map(|signed| signed.key.id.clone()).collect(),
+    })
+}
+
+fn bad(id: &KeyId, BadSignature: BadSignature) -> VerifyError {
+    VerifyError::BadSignature(id.clone())
 }
 
 impl VerifiedOrigin {

@@ -1,7 +1,15 @@
 //! The `Authorization: X-Matrix` header: what is read, and the one form that is written.
+//!
+//! What is read is what Synapse reads, plus a scheme in any case, minus what nobody sends and
+//! parsers disagree on: repeated parameters, two challenges in one header, unterminated quotes, and
+//! the values listed in `x_matrix/tests.rs`.
 
-use super::{KeyId, ServerName};
+use std::fmt;
+
 use super::ed25519::Signature;
+use super::limits::{X_MATRIX_BYTES_MAX, X_MATRIX_PARAMETERS_MAX};
+use super::server_name::ServerNameError;
+use super::{KeyId, ServerName};
 
 /// The parameters of one header, syntactically sound. Whether key ID and signature are usable is
 /// for the caller to find out: Synapse too answers 401, not 400, when they are not.
@@ -17,27 +25,256 @@ pub struct XMatrix {
     pub sig: String,
 }
 
-/// Why a header value is malformed.
+/// Why a header value is malformed. Offsets are bytes into the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XMatrixError {
-    // to be filled
-    /// Placeholder.
-    TooLong,
+    /// The same parameter stands twice (R17).
+    DuplicateParameter {
+        /// Where the second one starts.
+        offset: usize,
+    },
+    /// A byte that no value may contain: a control character, one outside ASCII, a comma, quote or
+    /// backslash; in a value without quotes also white space (R24).
+    ForbiddenByte {
+        /// The byte.
+        byte: u8,
+        /// Where it stands.
+        offset: usize,
+    },
+    /// `origin`, `key` or `sig` is missing (R19).
+    MissingParameter(&'static str),
+    /// A comma or the end was expected: a quoted value ends before.
+    NotSeparated {
+        /// Where the comma should be.
+        offset: usize,
+    },
+    /// A name and an equals sign were expected.
+    NotAParameter {
+        /// Where the name should start.
+        offset: usize,
+    },
+    /// The origin is not a server name (R20).
+    Origin(ServerNameError),
+    /// The scheme is not followed by a space (R14).
+    SchemeNotSeparated,
+    /// The value has this many bytes, more than `X_MATRIX_BYTES_MAX`.
+    TooLong(usize),
+    /// There are more than `X_MATRIX_PARAMETERS_MAX` parameters.
+    TooManyParameters,
+    /// A quoted value does not end (R24).
+    UnterminatedQuote {
+        /// Where the value starts.
+        offset: usize,
+    },
 }
+
+impl fmt::Display for XMatrixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateParameter { offset } => {
+                write!(f, "the parameter at byte {offset} stands there a second time")
+            }
+            Self::ForbiddenByte { byte, offset } => {
+                write!(f, "byte 0x{byte:02x} at byte {offset} is not allowed in a value")
+            }
+            Self::MissingParameter(name) => write!(f, "the parameter {name} is missing"),
+            Self::NotSeparated { offset } => {
+                write!(f, "at byte {offset}: want a comma or the end after a quoted value")
+            }
+            Self::NotAParameter { offset } => {
+                write!(f, "at byte {offset}: want a parameter, name=value without spaces")
+            }
+            Self::Origin(error) => write!(f, "the origin is not a server name: {error}"),
+            Self::SchemeNotSeparated => {
+                f.write_str("the scheme X-Matrix is not followed by a space")
+            }
+            Self::TooLong(bytes) => {
+                write!(f, "the header has {bytes} bytes, the limit is {X_MATRIX_BYTES_MAX}")
+            }
+            Self::TooManyParameters => {
+                write!(f, "the header has more than {X_MATRIX_PARAMETERS_MAX} parameters")
+            }
+            Self::UnterminatedQuote { offset } => {
+                write!(f, "the quoted value at byte {offset} does not end")
+            }
+        }
+    }
+}
+
+impl std::error::Error for XMatrixError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Origin(error) = self { Some(error) } else { None }
+    }
+}
+
+const SCHEME: &[u8] = b"X-Matrix";
 
 impl XMatrix {
     /// Reads one header value. `Ok(None)` when its scheme is not X-Matrix.
-    pub fn parse(_value: &[u8]) -> Result<Option<Self>, XMatrixError> {
-        todo!()
+    pub fn parse(value: &[u8]) -> Result<Option<Self>, XMatrixError> {
+        let scheme = value.iter().take_while(|byte| is_token_byte(**byte)).count();
+        let Some((scheme, rest)) = value.split_at_checked(scheme) else { return Ok(None) };
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            return Ok(None);
+        }
+        if value.len() > X_MATRIX_BYTES_MAX {
+            return Err(XMatrixError::TooLong(value.len()));
+        }
+        if rest.first() != Some(&b' ') {
+            return Err(XMatrixError::SchemeNotSeparated);
+        }
+        let mut reader = Reader { value, offset: scheme.len() };
+        reader.skip(|byte| byte == b' ');
+        reader.parameters().map(Some)
     }
+}
+
+/// A position in a header value.
+struct Reader<'a> {
+    value: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn parameters(&mut self) -> Result<XMatrix, XMatrixError> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let (mut origin, mut destination, mut key, mut sig) = (None, None, None, None);
+        loop {
+            let offset = self.offset;
+            let name = self.name()?;
+            if names.iter().any(|seen| seen.eq_ignore_ascii_case(name)) {
+                return Err(XMatrixError::DuplicateParameter { offset });
+            }
+            if names.len() == X_MATRIX_PARAMETERS_MAX {
+                return Err(XMatrixError::TooManyParameters);
+            }
+            names.push(name);
+            let value = self.parameter_value()?;
+            match name.to_ascii_lowercase().as_slice() {
+                b"origin" => origin = Some(value),
+                b"destination" => destination = Some(value),
+                b"key" => key = Some(value),
+                b"sig" => sig = Some(value),
+                _ => {}
+            }
+            if self.peek().is_none() {
+                break;
+            }
+            self.separator()?;
+        }
+        let origin = origin.ok_or(XMatrixError::MissingParameter("origin"))?;
+        Ok(XMatrix {
+            origin: ServerName::parse(&origin).map_err(XMatrixError::Origin)?,
+            destination,
+            key: key.ok_or(XMatrixError::MissingParameter("key"))?,
+            sig: sig.ok_or(XMatrixError::MissingParameter("sig"))?,
+        })
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.value.get(self.offset).copied()
+    }
+
+    fn skip(&mut self, wanted: impl Fn(u8) -> bool) {
+        while self.peek().is_some_and(&wanted) {
+            self.offset += 1;
+        }
+    }
+
+    /// A parameter's name and the equals sign. No space is taken before it: a name with a space in
+    /// it is how a second challenge starts.
+    fn name(&mut self) -> Result<&'a [u8], XMatrixError> {
+        let offset = self.offset;
+        self.skip(is_token_byte);
+        let name = self.value.get(offset..self.offset).unwrap_or_default();
+        if name.is_empty() || self.peek() != Some(b'=') {
+            return Err(XMatrixError::NotAParameter { offset });
+        }
+        self.offset += 1;
+        Ok(name)
+    }
+
+    fn parameter_value(&mut self) -> Result<String, XMatrixError> {
+        if self.peek() == Some(b'"') { self.quoted() } else { self.unquoted() }
+    }
+
+    /// Any printable byte that cannot end a value: Synapse takes colons, brackets and padded base64
+    /// without quotes (R13).
+    fn unquoted(&mut self) -> Result<String, XMatrixError> {
+        let mut text = String::new();
+        while let Some(byte) = self.peek() {
+            if matches!(byte, b',' | b' ' | b'\t') {
+                break;
+            }
+            text.push(self.allowed(byte)?);
+            self.offset += 1;
+        }
+        Ok(text)
+    }
+
+    fn quoted(&mut self) -> Result<String, XMatrixError> {
+        let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
+        self.offset += 1;
+        let mut text = String::new();
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' => {
+                    self.offset += 1;
+                    return match self.peek() {
+                        None | Some(b',' | b' ' | b'\t') => Ok(text),
+                        Some(_) => Err(XMatrixError::NotSeparated { offset: self.offset }),
+                    };
+                }
+                b'\\' => {
+                    self.offset += 1;
+                    let Some(escaped) = self.peek() else { return Err(unterminated) };
+                    text.push(self.allowed(escaped)?);
+                }
+                b' ' => text.push(' '),
+                _ => text.push(self.allowed(byte)?),
+            }
+            self.offset += 1;
+        }
+        Err(unterminated)
+    }
+
+    /// The byte as a character of a value.
+    fn allowed(&self, byte: u8) -> Result<char, XMatrixError> {
+        if byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\') {
+            Ok(char::from(byte))
+        } else {
+            Err(XMatrixError::ForbiddenByte { byte, offset: self.offset })
+        }
+    }
+
+    /// A comma with spaces and tabs around it (R14).
+    fn separator(&mut self) -> Result<(), XMatrixError> {
+        self.skip(is_space);
+        if self.peek() != Some(b',') {
+            return Err(XMatrixError::NotSeparated { offset: self.offset });
+        }
+        self.offset += 1;
+        self.skip(is_space);
+        Ok(())
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// A byte of a `token` (RFC 9110, 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Writes the canonical header value, which Synapse, Dendrite and ruma read alike (R25).
 pub fn header_value(
-    _origin: &ServerName,
-    _destination: &ServerName,
-    _key: &KeyId,
-    _signature: &Signature,
+    origin: &ServerName,
+    destination: &ServerName,
+    key: &KeyId,
+    signature: &Signature,
 ) -> String {
-    todo!()
+    let sig = signature.to_base64();
+    format!(r#"X-Matrix origin="{origin}",destination="{destination}",key="{key}",sig="{sig}""#)
 }
