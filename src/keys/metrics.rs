@@ -1,1 +1,262 @@
-//! To be built.
+//! What is counted about keys. Labels are closed lists; a server's name is never one.
+
+use std::time::Duration;
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+};
+
+use super::fetch::FetchError;
+use super::keyring::KeyAnswer;
+use super::known::label;
+use crate::net::NetError;
+use crate::proto::validity::Provenance;
+
+/// The sources that are asked over the network.
+const FETCHED_FROM: [Provenance; 3] =
+    [Provenance::Homeserver, Provenance::Origin, Provenance::Notary];
+
+/// The results of a lookup, best first.
+const RESULTS: [LookupResult; 5] = [
+    LookupResult::Valid,
+    LookupResult::Retired,
+    LookupResult::Expired,
+    LookupResult::Unknown,
+    LookupResult::Unavailable,
+];
+
+/// The kinds of a failed fetch.
+const ERROR_KINDS: [&str; 9] = [
+    "bad_answer",
+    "blocked_address",
+    "connect",
+    "dns",
+    "http",
+    "status",
+    "timeout",
+    "tls",
+    "too_large",
+];
+
+/// Where the answer to a lookup came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LookupSource {
+    /// What was known already.
+    Memory,
+    /// A document fetched for this lookup.
+    Fetched(Provenance),
+    /// Nowhere: no source could be asked.
+    None,
+}
+
+impl LookupSource {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Fetched(provenance) => label(provenance),
+            Self::None => "none",
+        }
+    }
+}
+
+/// The result of a lookup: that of the best of its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LookupResult {
+    Valid,
+    Retired,
+    Expired,
+    Unknown,
+    Unavailable,
+}
+
+impl LookupResult {
+    pub(crate) const fn of(answer: &KeyAnswer) -> Self {
+        match answer {
+            KeyAnswer::Expired { .. } => Self::Expired,
+            KeyAnswer::Retired { .. } => Self::Retired,
+            KeyAnswer::Unknown => Self::Unknown,
+            KeyAnswer::Valid(_) => Self::Valid,
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Retired => "retired",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// The metric families of the keyring.
+#[derive(Clone, Debug)]
+pub struct KeyMetrics {
+    lookups: IntCounterVec,
+    fetch_duration: HistogramVec,
+    fetch_errors: IntCounterVec,
+    collisions: IntCounterVec,
+    /// Fetches that hold one of the places.
+    pub(crate) fetches_in_flight: IntGauge,
+    /// Servers in the store.
+    pub(crate) cache_entries: IntGauge,
+}
+
+impl KeyMetrics {
+    /// Declares the families in `registry`.
+    ///
+    /// # Errors
+    /// If one of the names is taken already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            lookups: IntCounterVec::new(
+                Opts::new(
+                    "fedgate_key_lookups_total",
+                    "Lookups of an origin's keys, by where the answer came from (memory, the \
+                     source fetched from, none) and by the best of the requested keys.",
+                ),
+                &["source", "result"],
+            )?,
+            fetch_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "fedgate_key_fetch_duration_seconds",
+                    "Time one source took to answer one request for keys, or to fail.",
+                )
+                // 5 ms to 10 s.
+                .buckets(exponential_buckets(0.005, 2.0, 12)?),
+                &["source"],
+            )?,
+            fetch_errors: IntCounterVec::new(
+                Opts::new(
+                    "fedgate_key_fetch_errors_total",
+                    "Requests for keys that gave none, by the source asked and what went wrong.",
+                ),
+                &["source", "kind"],
+            )?,
+            collisions: IntCounterVec::new(
+                Opts::new(
+                    "fedgate_key_collisions_total",
+                    "Documents that show a known key ID with another key, by the source that \
+                     showed it.",
+                ),
+                &["source"],
+            )?,
+            fetches_in_flight: IntGauge::new(
+                "fedgate_key_fetches_in_flight",
+                "Fetches of keys running now, one per server.",
+            )?,
+            cache_entries: IntGauge::new(
+                "fedgate_key_cache_entries",
+                "Servers whose keys are in memory, as of the last fetch.",
+            )?,
+        };
+        registry.register(Box::new(metrics.lookups.clone()))?;
+        registry.register(Box::new(metrics.fetch_duration.clone()))?;
+        registry.register(Box::new(metrics.fetch_errors.clone()))?;
+        registry.register(Box::new(metrics.collisions.clone()))?;
+        registry.register(Box::new(metrics.fetches_in_flight.clone()))?;
+        registry.register(Box::new(metrics.cache_entries.clone()))?;
+        metrics.show_zeros();
+        Ok(metrics)
+    }
+
+    /// Creates every series, so that a rate can be taken from the first event on.
+    fn show_zeros(&self) {
+        for result in RESULTS {
+            self.lookups.with_label_values(&[LookupSource::Memory.label(), result.label()]);
+        }
+        let unavailable = LookupResult::Unavailable;
+        self.lookups.with_label_values(&[LookupSource::None.label(), unavailable.label()]);
+        for provenance in FETCHED_FROM {
+            let source = label(provenance);
+            for result in RESULTS.into_iter().filter(|result| *result != unavailable) {
+                self.lookups.with_label_values(&[source, result.label()]);
+            }
+            for kind in ERROR_KINDS {
+                self.fetch_errors.with_label_values(&[source, kind]);
+            }
+            self.fetch_duration.with_label_values(&[source]);
+            self.collisions.with_label_values(&[source]);
+        }
+    }
+
+    pub(crate) fn lookup(&self, source: LookupSource, result: LookupResult) {
+        self.lookups.with_label_values(&[source.label(), result.label()]).inc();
+    }
+
+    pub(crate) fn fetched(&self, source: Provenance, took: Duration) {
+        self.fetch_duration.with_label_values(&[label(source)]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn fetch_failed(&self, source: Provenance, error: &FetchError) {
+        if let Some(kind) = error_kind(error) {
+            self.fetch_errors.with_label_values(&[label(source), kind]).inc();
+        }
+    }
+
+    pub(crate) fn collided(&self, source: Provenance) {
+        self.collisions.with_label_values(&[label(source)]).inc();
+    }
+}
+
+/// The label of an error; none if the source was not asked at all.
+const fn error_kind(error: &FetchError) -> Option<&'static str> {
+    Some(match error {
+        FetchError::BadAnswer(_) => "bad_answer",
+        FetchError::NotServed => return None,
+        FetchError::Status(_) => "status",
+        FetchError::Net(NetError::BlockedAddress(_)) => "blocked_address",
+        FetchError::Net(NetError::Connect(_)) => "connect",
+        FetchError::Net(NetError::Dns(_)) => "dns",
+        FetchError::Net(NetError::Http(_)) => "http",
+        FetchError::Net(NetError::Timeout(_)) => "timeout",
+        FetchError::Net(NetError::Tls(_)) => "tls",
+        FetchError::Net(NetError::TooLarge(_)) => "too_large",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_its_series_from_the_start() {
+        let registry = Registry::new();
+        let metrics = KeyMetrics::new(&registry).unwrap();
+        let text = || String::new();
+        let errors = [
+            FetchError::BadAnswer(text()),
+            FetchError::Status(404),
+            FetchError::Net(NetError::BlockedAddress(text())),
+            FetchError::Net(NetError::Connect(text())),
+            FetchError::Net(NetError::Dns(text())),
+            FetchError::Net(NetError::Http(text())),
+            FetchError::Net(NetError::Timeout(text())),
+            FetchError::Net(NetError::Tls(text())),
+            FetchError::Net(NetError::TooLarge(text())),
+        ];
+        let series = |name: &str| {
+            let families = registry.gather();
+            families.iter().find(|f| f.name() == name).unwrap().get_metric().len()
+        };
+        assert_eq!(series("fedgate_key_fetch_errors_total"), 27);
+        assert_eq!(series("fedgate_key_lookups_total"), 5 + 1 + 3 * 4);
+        for error in &errors {
+            metrics.fetch_failed(Provenance::Origin, error);
+        }
+        metrics.fetch_failed(Provenance::Homeserver, &FetchError::NotServed);
+        assert_eq!(series("fedgate_key_fetch_errors_total"), 27, "a kind outside the list");
+        for kind in ERROR_KINDS {
+            let counter = metrics.fetch_errors.with_label_values(&["origin", kind]);
+            assert_eq!(counter.get(), 1, "{kind}");
+        }
+    }
+
+    #[test]
+    fn families_are_declared_once_per_registry() {
+        let registry = Registry::new();
+        KeyMetrics::new(&registry).unwrap();
+        assert!(matches!(KeyMetrics::new(&registry), Err(prometheus::Error::AlreadyReg)));
+    }
+}

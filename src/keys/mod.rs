@@ -1,10 +1,18 @@
-//! Getting and keeping keys. [`Keyring`] is the one entry.
+//! Getting and keeping the keys of other servers. [`Keyring`] is the one entry: it looks into a
+//! [`KeyStore`], asks the [`KeyFetcher`]s in their order when that does not answer, and remembers
+//! for a while when asking led nowhere.
 
+mod backoff;
 pub mod fetch;
 pub mod keyring;
+pub mod known;
 pub mod metrics;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 pub use fetch::{FetchError, KeyFetcher};
-pub use keyring::{KeyAnswer, Keyring, KeysUnavailable};
-pub use store::KeyStore;
+pub use keyring::{KeyAnswer, Keyring, KeyringParts, KeysUnavailable};
+pub use known::KnownKeys;
+pub use metrics::KeyMetrics;
+pub use store::{KeyStore, MemoryStore};

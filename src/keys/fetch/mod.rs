@@ -1,6 +1,17 @@
 //! Asking others for keys.
 
+mod answer;
+pub mod homeserver;
+pub mod notary;
+pub mod origin;
+
+use std::fmt;
+
 use async_trait::async_trait;
+
+pub use homeserver::HomeserverFetcher;
+pub use notary::NotaryFetcher;
+pub use origin::OriginFetcher;
 
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
@@ -12,7 +23,7 @@ use crate::proto::{KeyId, ServerName, Timestamp};
 pub struct KeyRequest {
     /// Whose keys.
     pub server: ServerName,
-    /// Which ones at least.
+    /// Which ones at least. Never empty.
     pub key_ids: Vec<KeyId>,
     /// Until when they must be valid at least.
     pub minimum_valid_until: Timestamp,
@@ -25,17 +36,72 @@ pub enum FetchError {
     BadAnswer(String),
     /// The source could not be reached.
     Net(NetError),
+    /// The source is known to serve no keys of other servers, and was not asked.
+    NotServed,
     /// The source answered that it does not serve keys (status other than 200).
     Status(u16),
+}
+
+/// Longest error text that is passed on, in characters: some of it is written by other servers.
+const ERROR_CHARS_MAX: usize = 300;
+
+impl fmt::Display for FetchError {
+    /// The cause in one line of printable text, bounded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, text) = match self {
+            Self::BadAnswer(text) => ("unacceptable answer", text),
+            Self::Net(NetError::BlockedAddress(text)) => ("blocked address", text),
+            Self::Net(NetError::Connect(text)) => ("connect", text),
+            Self::Net(NetError::Dns(text)) => ("dns", text),
+            Self::Net(NetError::Http(text)) => ("http", text),
+            Self::Net(NetError::Timeout(text)) => ("timeout", text),
+            Self::Net(NetError::Tls(text)) => ("tls", text),
+            Self::Net(NetError::TooLarge(text)) => ("answer too large", text),
+            Self::NotServed => return f.write_str("serves no keys of other servers"),
+            Self::Status(status) => return write!(f, "answered with HTTP status {status}"),
+        };
+        write!(f, "{kind}: {}", printable(text))
+    }
+}
+
+/// `text` without control and non-ASCII characters (escaped), bounded.
+fn printable(text: &str) -> String {
+    let mut printable = String::new();
+    for char in text.chars().take(ERROR_CHARS_MAX) {
+        if char == ' ' || char.is_ascii_graphic() {
+            printable.push(char);
+        } else {
+            printable.extend(char.escape_default());
+        }
+    }
+    printable
 }
 
 /// One source of keys.
 #[async_trait]
 pub trait KeyFetcher: Send + Sync + 'static {
-    /// Which source this is.
+    /// Which kind of source this is.
     fn provenance(&self) -> Provenance;
+
+    /// Which source this is, for people: "origin", "notary matrix.org".
+    fn name(&self) -> &str;
 
     /// Asks for keys. Documents come back checked; an empty list means the source answered and has
     /// none. The caller sets the deadline.
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_texts_are_printable_and_bounded() {
+        let error =
+            FetchError::Net(NetError::Tls(format!("a\n\u{1b}[31m\u{202e}é{}", "x".repeat(999))));
+        let text = error.to_string();
+        assert!(text.starts_with(r"tls: a\n\u{1b}[31m\u{202e}\u{e9}xxx"), "{text}");
+        assert!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()));
+        assert!(text.len() < 400, "{}", text.len());
+    }
 }

@@ -1,0 +1,71 @@
+//! A notary: `POST /_matrix/key/v2/query` to a server whose keys are pinned.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::answer::{ANSWER_BYTES_MAX, Judge, QUERY_TARGET, query};
+use super::{FetchError, KeyFetcher, KeyRequest, printable};
+use crate::config::Notary;
+use crate::net::FederationTransport;
+use crate::net::transport::FederationRequest;
+use crate::proto::ed25519::BannedKeys;
+use crate::proto::server_keys::ServerKeys;
+use crate::proto::validity::Provenance;
+
+/// Asks one notary.
+pub struct NotaryFetcher {
+    transport: Arc<dyn FederationTransport>,
+    banned: BannedKeys,
+    notary: Notary,
+    name: String,
+}
+
+impl NotaryFetcher {
+    /// A fetcher that asks `notary` over `transport` and refuses the keys in `banned`.
+    pub fn new(
+        transport: Arc<dyn FederationTransport>,
+        banned: BannedKeys,
+        notary: Notary,
+    ) -> Self {
+        let name = format!("notary {}", notary.server_name);
+        Self { transport, banned, notary, name }
+    }
+}
+
+#[async_trait]
+impl KeyFetcher for NotaryFetcher {
+    fn provenance(&self) -> Provenance {
+        Provenance::Notary
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
+        let question = FederationRequest {
+            body: Some(query(request)),
+            target: QUERY_TARGET.to_owned(),
+            response_bytes_max: ANSWER_BYTES_MAX,
+        };
+        let notary = &self.notary.server_name;
+        let answer = self.transport.send(notary, question).await.map_err(FetchError::Net)?;
+        if answer.status != 200 {
+            return Err(FetchError::Status(answer.status));
+        }
+        let pinned = Some((notary, &self.notary.verify_keys));
+        let judge = Judge { notary: pinned, banned: &self.banned };
+        let judged = judge.judge(&request.server, &answer.body)?;
+        for reason in &judged.refused {
+            tracing::warn!(
+                target: "fedgate::keys",
+                server = %request.server,
+                source = %self.name,
+                reason = %printable(reason),
+                "ignored one document of a notary's answer"
+            );
+        }
+        Ok(judged.accepted)
+    }
+}

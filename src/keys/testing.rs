@@ -1,0 +1,233 @@
+//! Made-up servers and scripted sources for the tests of this module.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::store::StoredKeys;
+use crate::net::transport::{FederationRequest, FederationResponse};
+use crate::net::{FederationTransport, NetError};
+use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};
+use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
+use crate::proto::sign::sign_json;
+use crate::proto::validity::Provenance;
+use crate::proto::{KeyId, ServerName, Timestamp};
+
+pub(crate) const HOUR: u64 = 3_600_000;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// The tests' time, `ms` after its beginning.
+pub(crate) fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(1_700_000_000_000 + ms)
+}
+
+pub(crate) fn key_id(id: &str) -> KeyId {
+    KeyId::parse(id).unwrap()
+}
+
+pub(crate) fn no_bans() -> BannedKeys {
+    BannedKeys::new([])
+}
+
+/// A server that publishes keys.
+pub(crate) struct TestServer {
+    pub(crate) name: ServerName,
+    /// Current keys by ID, as seeds.
+    pub(crate) keys: BTreeMap<String, [u8; 32]>,
+    /// Retired keys by ID, with the time.
+    pub(crate) old_keys: BTreeMap<String, ([u8; 32], Timestamp)>,
+    pub(crate) valid_until: Timestamp,
+    /// Bytes of an unknown field, to make the document large.
+    pub(crate) filler: usize,
+}
+
+impl TestServer {
+    /// A server without keys, whose documents are valid for a day from `at(0)`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: ServerName::parse(name).unwrap(),
+            keys: BTreeMap::new(),
+            old_keys: BTreeMap::new(),
+            valid_until: at(DAY),
+            filler: 0,
+        }
+    }
+
+    /// Adds a key that follows from the server's name and the key's ID.
+    pub(crate) fn add_key(&mut self, id: &str) -> VerifyKey {
+        let mut seed = [7_u8; 32];
+        for (at, byte) in self.name.as_str().bytes().chain(id.bytes()).enumerate() {
+            let place = &mut seed[at % 32];
+            *place = place.wrapping_mul(31).wrapping_add(byte);
+        }
+        self.add_seed(id, seed)
+    }
+
+    /// Adds a key with the given seed.
+    pub(crate) fn add_seed(&mut self, id: &str, seed: [u8; 32]) -> VerifyKey {
+        self.keys.insert(id.to_owned(), seed);
+        SigningKey::from_seed(&seed).verify_key()
+    }
+
+    /// Moves a key to the retired ones.
+    pub(crate) fn retire(&mut self, id: &str, expired_ts: Timestamp) {
+        let seed = self.keys.remove(id).unwrap();
+        self.old_keys.insert(id.to_owned(), (seed, expired_ts));
+    }
+
+    pub(crate) fn unsigned(&self) -> Value {
+        let public = |seed| SigningKey::from_seed(seed).verify_key().to_base64();
+        let keys: BTreeMap<_, _> =
+            self.keys.iter().map(|(id, seed)| (id, json!({ "key": public(seed) }))).collect();
+        let old_keys: BTreeMap<_, _> = self
+            .old_keys
+            .iter()
+            .map(|(id, (seed, ts))| (id, json!({"key": public(seed), "expired_ts": ts.as_ms()})))
+            .collect();
+        json!({
+            "server_name": self.name.as_str(),
+            "verify_keys": keys,
+            "old_verify_keys": old_keys,
+            "valid_until_ts": self.valid_until.as_ms(),
+            "org.example.filler": "x".repeat(self.filler),
+        })
+    }
+
+    /// The document, signed with all current keys.
+    pub(crate) fn document(&self) -> Vec<u8> {
+        let mut document = serde_json::to_vec(&self.unsigned()).unwrap();
+        for id in self.keys.keys() {
+            document = self.sign(&document, id);
+        }
+        document
+    }
+
+    /// `object` signed with the key `id`.
+    pub(crate) fn sign(&self, object: &[u8], id: &str) -> Vec<u8> {
+        let key = SigningKey::from_seed(&self.keys[id]);
+        sign_json(object, &self.name, &key_id(id), &key).unwrap()
+    }
+
+    /// The document, checked.
+    pub(crate) fn checked(&self) -> ServerKeys {
+        UnverifiedServerKeys::parse(Bytes::from(self.document()))
+            .unwrap()
+            .verify(&self.name, &no_bans())
+            .unwrap()
+    }
+
+    /// The document as fetched at some time from some source.
+    pub(crate) fn stored(&self, fetched_at: Timestamp, provenance: Provenance) -> StoredKeys {
+        StoredKeys { keys: self.checked(), fetched_at, provenance }
+    }
+}
+
+/// A request for keys of `server`, made at `at(0)`.
+pub(crate) fn request(server: &TestServer, ids: &[&str]) -> KeyRequest {
+    KeyRequest {
+        server: server.name.clone(),
+        key_ids: ids.iter().map(|id| key_id(id)).collect(),
+        minimum_valid_until: at(0),
+    }
+}
+
+/// A network with one answer to everything.
+pub(crate) struct ScriptedTransport {
+    pub(crate) answer: Result<FederationResponse, NetError>,
+    pub(crate) requests: Mutex<Vec<(ServerName, FederationRequest)>>,
+}
+
+impl ScriptedTransport {
+    pub(crate) fn answers(status: u16, body: Vec<u8>) -> Arc<Self> {
+        let answer = Ok(FederationResponse { status, body: Bytes::from(body) });
+        Arc::new(Self { answer, requests: Mutex::default() })
+    }
+
+    pub(crate) fn fails(error: NetError) -> Arc<Self> {
+        Arc::new(Self { answer: Err(error), requests: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl FederationTransport for ScriptedTransport {
+    async fn send(
+        &self,
+        server: &ServerName,
+        request: FederationRequest,
+    ) -> Result<FederationResponse, NetError> {
+        self.requests.lock().unwrap().push((server.clone(), request));
+        self.answer.clone()
+    }
+}
+
+/// What a scripted source does when asked.
+pub(crate) enum Step {
+    /// It answers.
+    Answer(Result<Vec<ServerKeys>, FetchError>),
+    /// It answers once the semaphore has a permit.
+    AnswerAfter(Arc<Semaphore>, Result<Vec<ServerKeys>, FetchError>),
+    /// It never answers.
+    Hang,
+}
+
+/// A source that follows a script; asked more often than that, it fails with status 599.
+pub(crate) struct ScriptedFetcher {
+    provenance: Provenance,
+    name: String,
+    steps: Mutex<VecDeque<Step>>,
+    pub(crate) asked: Mutex<Vec<KeyRequest>>,
+}
+
+impl ScriptedFetcher {
+    pub(crate) fn new(provenance: Provenance, steps: Vec<Step>) -> Arc<Self> {
+        let name = format!("scripted {provenance:?}").to_lowercase();
+        let steps = Mutex::new(steps.into());
+        Arc::new(Self { provenance, name, steps, asked: Mutex::default() })
+    }
+
+    pub(crate) fn origin(steps: Vec<Step>) -> Arc<Self> {
+        Self::new(Provenance::Origin, steps)
+    }
+
+    pub(crate) fn notary(steps: Vec<Step>) -> Arc<Self> {
+        Self::new(Provenance::Notary, steps)
+    }
+
+    pub(crate) fn push(&self, step: Step) {
+        self.steps.lock().unwrap().push_back(step);
+    }
+
+    pub(crate) fn times_asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl KeyFetcher for ScriptedFetcher {
+    fn provenance(&self) -> Provenance {
+        self.provenance
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
+        self.asked.lock().unwrap().push(request.clone());
+        let step = self.steps.lock().unwrap().pop_front();
+        match step {
+            Some(Step::Answer(answer)) => answer,
+            Some(Step::AnswerAfter(gate, answer)) => {
+                gate.acquire().await.unwrap().forget();
+                answer
+            }
+            Some(Step::Hang) => std::future::pending().await,
+            None => Err(FetchError::Status(599)),
+        }
+    }
+}
