@@ -1,7 +1,19 @@
 //! JSON as it may appear in a signed request: one strict scan, one canonical form, no tree.
 
+mod canonical;
+mod emit;
+mod number;
+mod scan;
+mod string;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
+
+use self::emit::{Emitter, MemberPlace};
+use self::scan::Plan;
+pub use self::string::write_string;
 
 /// Why a text is refused, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,51 +45,140 @@ pub enum JsonErrorKind {
     Syntax,
     /// Arrays and objects are nested deeper than `JSON_DEPTH_MAX`.
     TooDeep,
+    /// The text is longer than 2 GiB.
+    TooLong,
     /// Something follows the object.
     TrailingData,
 }
 
 impl fmt::Display for JsonError {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.kind, self.offset)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+impl fmt::Display for JsonErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByteOrderMark => "the text starts with a byte order mark",
+            Self::DuplicateKey => "a member name is repeated within one object",
+            Self::IntegerTooLong => "an integer has too many digits",
+            Self::LoneSurrogate => "an escape is half of a surrogate pair",
+            Self::NotAnObject => "the text is not a JSON object",
+            Self::NotUtf8 => "the text is not UTF-8",
+            Self::NumberNotFinite => "a number is too large for a 64-bit float",
+            Self::Syntax => "the text is not JSON",
+            Self::TooDeep => "arrays and objects are nested too deep",
+            Self::TooLong => "the text is longer than 2 GiB",
+            Self::TrailingData => "something follows the JSON value",
+        })
     }
 }
 
 /// One JSON object, scanned and found unambiguous.
+///
+/// The text is borrowed and never copied: what is kept besides is the order of members where the
+/// text has them in another.
 #[derive(Debug)]
 pub struct Object<'a> {
-    _text: &'a [u8],
+    /// The object from its opening to its closing brace.
+    text: &'a str,
+    /// Whether there is white space around the object.
+    padded: bool,
+    /// How to rewrite the object; none when it is canonical.
+    plan: Option<Plan>,
 }
 
 impl<'a> Object<'a> {
-    /// Scans a whole text that must be exactly one JSON object.
-    pub fn scan(_text: &'a [u8]) -> Result<Self, JsonError> {
-        todo!()
+    /// Scans a whole text that must be exactly one JSON object, white space around it allowed
+    /// (R31, R34, R35).
+    ///
+    /// # Errors
+    /// What is found wrong first. A byte order mark and invalid UTF-8 are looked for before all else,
+    /// and a repeated name at the end of its object if the names before it are out of order.
+    pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
+        let (object, offset) = trim(text)?;
+        let padded = object.len() != text.len();
+        if canonical::is_canonical_object(object.as_bytes()) {
+            return Ok(Self { text: object, padded, plan: None });
+        }
+        let plan = scan::scan(object.as_bytes())
+            .map_err(|error| JsonError { offset: offset + error.offset, ..error })?;
+        Ok(Self { text: object, padded, plan: Some(plan) })
     }
 
     /// Whether the text is its own canonical form, byte for byte.
     pub fn is_canonical(&self) -> bool {
-        todo!()
+        self.plan.is_none() && !self.padded
     }
 
-    /// Hands the canonical form to `sink`, in order, in one or more slices.
-    pub fn write_canonical(&self, _sink: &mut impl FnMut(&[u8])) {
-        todo!()
+    /// Hands the canonical form to `sink`, in order, in one or more slices: the bytes CPython's
+    /// `json` and canonicaljson, and so Synapse, make of the same text.
+    pub fn write_canonical(&self, sink: &mut impl FnMut(&[u8])) {
+        match &self.plan {
+            None => sink(self.text.as_bytes()),
+            Some(plan) => {
+                let mut emitter = Emitter::new(self.text.as_bytes(), plan, sink);
+                emitter.write_from(0);
+                emitter.flush();
+            }
+        }
     }
 
     /// The same for the object without the named top-level members (as for signing: `signatures`
     /// and `unsigned`).
-    pub fn write_canonical_without(&self, _omitted: &[&str], _sink: &mut impl FnMut(&[u8])) {
-        todo!()
+    pub fn write_canonical_without(&self, omitted: &[&str], sink: &mut impl FnMut(&[u8])) {
+        let text = self.text.as_bytes();
+        let in_order = Plan::default();
+        let plan = self.plan.as_ref().unwrap_or(&in_order);
+        let mut emitter = Emitter::new(text, plan, sink);
+        let mut separator: &[u8] = b"{";
+        let write = |member: MemberPlace| {
+            if !omitted.contains(&decoded_name(self.text, &member).as_ref()) {
+                emitter.put(separator);
+                emitter.write_from(member.name.start);
+                separator = b",";
+            }
+        };
+        match plan.root_members() {
+            Some(offsets) => offsets.filter_map(|at| emit::member_at(text, at)).for_each(write),
+            None => emit::members(text).for_each(write),
+        }
+        emitter.put(if separator == b"{" { b"{}" } else { b"}" });
     }
 
-    /// The top-level members, in the order of the text: decoded name and raw value text.
+    /// The top-level members, in the order of the text: decoded name and raw value text. A value that
+    /// is an object can be scanned in turn.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a [u8])> {
-        std::iter::empty()
+        let text = self.text;
+        emit::members(text.as_bytes()).map(move |member| {
+            let value = text.as_bytes().get(member.value.clone()).unwrap_or_default();
+            (decoded_name(text, &member), value)
+        })
     }
 }
 
-/// Hands `text` to `sink` as a canonical JSON string, quotes included.
-pub fn write_string(_text: &str, _sink: &mut impl FnMut(&[u8])) {
-    todo!()
+/// The decoded name of a member of the object that the text is.
+fn decoded_name<'a>(text: &'a str, member: &MemberPlace) -> Cow<'a, str> {
+    string::decoded(text.get(member.name.start + 1..member.name.end - 1).unwrap_or_default())
+}
+
+/// The text as UTF-8 without the white space around it, and how many bytes of that were in front.
+fn trim(text: &[u8]) -> Result<(&str, usize), JsonError> {
+    let refuse = |kind, offset| Err(JsonError { kind, offset });
+    if text.len() > scan::LENGTH_MAX {
+        return refuse(JsonErrorKind::TooLong, scan::LENGTH_MAX);
+    }
+    if text.starts_with("\u{feff}".as_bytes()) {
+        return refuse(JsonErrorKind::ByteOrderMark, 0);
+    }
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => return refuse(JsonErrorKind::NotUtf8, error.valid_up_to()),
+    };
+    let is_space = |character| matches!(character, ' ' | '\t' | '\n' | '\r');
+    let inner = text.trim_start_matches(is_space);
+    Ok((inner.trim_end_matches(is_space), text.len() - inner.len()))
 }

@@ -1,0 +1,140 @@
+//! Numbers: their grammar, and the text CPython prints for their value.
+
+use std::fmt::{self, Write};
+
+use super::JsonErrorKind;
+use crate::proto::limits::JSON_INTEGER_DIGITS_MAX;
+
+/// How a number is written, which for Synapse decides what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// Digits only: an integer of any size, kept digit by digit.
+    Integer,
+    /// With a fraction or an exponent: a binary64 value, whatever its magnitude.
+    Float,
+}
+
+/// Takes a number off the front; an error is the rest of the text where the grammar breaks.
+#[inline]
+pub(super) fn take_number(text: &[u8]) -> Result<(Number, &[u8]), &[u8]> {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let mut rest = match unsigned {
+        [b'0', rest @ ..] => rest,
+        [b'1'..=b'9', rest @ ..] => skip_digits(rest),
+        _ => return Err(unsigned),
+    };
+    let mut number = Number::Integer;
+    if let [b'.', fraction @ ..] = rest {
+        rest = take_digits(fraction)?;
+        number = Number::Float;
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        rest = match exponent {
+            [b'+' | b'-', digits @ ..] => take_digits(digits)?,
+            digits => take_digits(digits)?,
+        };
+        number = Number::Float;
+    }
+    Ok((number, rest))
+}
+
+/// Drops all leading digits.
+#[inline]
+fn skip_digits(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b'0'..=b'9', after @ ..] = rest {
+        rest = after;
+    }
+    rest
+}
+
+/// Drops all leading digits, of which there must be one.
+fn take_digits(text: &[u8]) -> Result<&[u8], &[u8]> {
+    match text {
+        [b'0'..=b'9', rest @ ..] => Ok(skip_digits(rest)),
+        _ => Err(text),
+    }
+}
+
+/// Checks that a well-formed number has a value (R36, R37): Synapse refuses longer integers and what
+/// overflows to infinity. What underflows becomes zero there and here.
+pub(super) fn check_value(number: Number, text: &[u8]) -> Result<(), JsonErrorKind> {
+    match number {
+        Number::Integer => {
+            let digits = text.strip_prefix(b"-").unwrap_or(text).len();
+            if digits > JSON_INTEGER_DIGITS_MAX {
+                Err(JsonErrorKind::IntegerTooLong)
+            } else {
+                Ok(())
+            }
+        }
+        Number::Float => match parse_float(text) {
+            Some(value) if value.is_finite() => Ok(()),
+            _ => Err(JsonErrorKind::NumberNotFinite),
+        },
+    }
+}
+
+/// Whether a well-formed number has a value and is its own canonical form.
+#[inline]
+pub(super) fn is_canonical(number: Number, text: &[u8]) -> bool {
+    check_value(number, text).is_ok() && rewritten(number, text).is_none()
+}
+
+/// The canonical form of a number with a value, unless it is the text itself.
+pub(super) fn rewritten(number: Number, text: &[u8]) -> Option<ShortText> {
+    let mut printed = ShortText::default();
+    match number {
+        Number::Integer if text == b"-0" => printed.write_str("0").ok()?,
+        Number::Integer => return None,
+        Number::Float => print_float(parse_float(text)?, &mut printed).ok()?,
+    }
+    (printed.as_bytes() != text).then_some(printed)
+}
+
+/// The nearest binary64 value, ties to even, as CPython and Rust both read it.
+fn parse_float(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A short text without an allocation. CPython's longest float has 24 bytes.
+#[derive(Default)]
+pub(super) struct ShortText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl ShortText {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Prints a finite value as CPython's `repr` does: the fewest digits that read back as the same
+/// value; with an exponent (signed, of at least two digits) when that is below -4 or above 15; else
+/// always with a point and a digit behind it. The buffer is large enough, so that this does not fail.
+fn print_float(value: f64, out: &mut ShortText) -> fmt::Result {
+    let magnitude = value.abs();
+    if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
+        write!(out, "{value}")?;
+        return if out.as_bytes().contains(&b'.') { Ok(()) } else { out.write_str(".0") };
+    }
+    let mut scientific = ShortText::default();
+    write!(scientific, "{value:e}")?;
+    let text = std::str::from_utf8(scientific.as_bytes()).unwrap_or_default();
+    let (mantissa, exponent) = text.split_once('e').ok_or(fmt::Error)?;
+    let (sign, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', exponent),
+    };
+    write!(out, "{mantissa}e{sign}{digits:0>2}")
+}

@@ -1,0 +1,344 @@
+//! Tests of both paths. What only the slow path sees is also run through it alone, so that neither
+//! hides behind the other.
+
+mod vectors;
+
+use super::*;
+
+/// The canonical text of a value that must be accepted, from the slow path, after making sure that
+/// the fast path agrees.
+fn canonical(text: impl AsRef<[u8]>) -> String {
+    let text = text.as_ref();
+    let slow = slow(text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+    let object = Object::scan(text).unwrap();
+    assert_eq!(collect(|mut sink| object.write_canonical(&mut sink)), slow);
+    assert_eq!(object.is_canonical(), slow == text, "{text:?}");
+    String::from_utf8(slow).unwrap()
+}
+
+/// The canonical text by the strict scan and the emitter, whether or not the text is canonical.
+fn slow(text: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let object = scan_slowly(text)?;
+    Ok(collect(|mut sink| object.write_canonical(&mut sink)))
+}
+
+fn scan_slowly(text: &[u8]) -> Result<Object<'_>, JsonError> {
+    let (object, _) = trim(text)?;
+    Ok(Object { text: object, padded: true, plan: Some(scan::scan(object.as_bytes())?) })
+}
+
+fn collect(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+/// Why a text is refused, by both paths.
+fn refusal(text: impl AsRef<[u8]>) -> (JsonErrorKind, usize) {
+    let text = text.as_ref();
+    let error = Object::scan(text).map(|_| ()).unwrap_err();
+    (error.kind, error.offset)
+}
+
+fn without(text: &str, omitted: &[&str]) -> String {
+    let slow = scan_slowly(text.as_bytes()).unwrap();
+    let slow = collect(|mut sink| slow.write_canonical_without(omitted, &mut sink));
+    let object = Object::scan(text.as_bytes()).unwrap();
+    assert_eq!(collect(|mut sink| object.write_canonical_without(omitted, &mut sink)), slow);
+    String::from_utf8(slow).unwrap()
+}
+
+fn string(text: &str) -> String {
+    String::from_utf8(collect(|mut sink| write_string(text, &mut sink))).unwrap()
+}
+
+#[test]
+fn canonical_text_stays_as_it_is() {
+    for text in [
+        "{}",
+        r#"{"":0}"#,
+        r#"{"a":[],"b":{},"c":[{},[]],"d":null,"e":true,"f":false,"g":-1,"h":"\u001f\n\"\\/"}"#,
+        r#"{"a":1.5,"b":1e+16,"c":-0.0,"d":18446744073709551616}"#,
+        "{\"\\u0000\":1,\"\\b\":2,\" \":3,\"\\\"\":4,\"\\\\\":5,\"a\":6,\"\u{7f}\":7,\"é\":8}",
+    ] {
+        assert_eq!(canonical(text), text);
+        assert!(Object::scan(text.as_bytes()).unwrap().is_canonical(), "{text}");
+    }
+}
+
+#[test]
+fn r29_white_space_order_and_escapes_do_not_matter() {
+    let text =
+        " \t\r\n{ \"b\" : [ 1 , { \"d\" : -0 , \"c\" : \"\\u0061\\/\" } ] ,\n \"a\" : { } } \n";
+    assert_eq!(canonical(text), r#"{"a":{},"b":[1,{"c":"a/","d":0}]}"#);
+    assert!(!Object::scan(b" {}").unwrap().is_canonical());
+    assert!(!Object::scan(b"{}\n").unwrap().is_canonical());
+}
+
+#[test]
+fn disorder_at_every_level_is_put_right() {
+    let text =
+        r#"{"z":{"b":{"d":1,"c":[{"f":2,"e":3},{"x":{"q":4,"p":5}}]},"a":6},"y":{"k":7},"m":8}"#;
+    let sorted =
+        r#"{"m":8,"y":{"k":7},"z":{"a":6,"b":{"c":[{"e":3,"f":2},{"x":{"p":5,"q":4}}],"d":1}}}"#;
+    assert_eq!(canonical(text), sorted);
+}
+
+#[test]
+fn strings_have_one_spelling() {
+    for code in 0..0x20_u32 {
+        let expected = match code {
+            8 => r"\b".to_owned(),
+            9 => r"\t".to_owned(),
+            10 => r"\n".to_owned(),
+            12 => r"\f".to_owned(),
+            13 => r"\r".to_owned(),
+            _ => format!("\\u{code:04x}"),
+        };
+        let expected = format!("{{\"{expected}\":\"{expected}\"}}");
+        for text in [format!("\\u{code:04x}"), format!("\\u{code:04X}")] {
+            assert_eq!(canonical(format!("{{\"{text}\":\"{text}\"}}")), expected);
+        }
+        let raw = char::from_u32(code).unwrap();
+        assert_eq!(expected, format!("{{{0}:{0}}}", string(&raw.to_string())));
+        assert_eq!(refusal(format!("{{\"a\":\"{raw}\"}}")), (JsonErrorKind::Syntax, 6));
+    }
+    for character in "/<>&'\u{7f}\u{80}é\u{2028}\u{2029}\u{fffd}\u{ffff}\u{1f600}\u{10ffff}".chars()
+    {
+        let mut units = [0; 2];
+        let escaped: String = character
+            .encode_utf16(&mut units)
+            .iter()
+            .map(|unit| format!("\\u{unit:04X}"))
+            .collect();
+        let expected = format!("{{\"a\":\"{character}\"}}");
+        assert_eq!(canonical(&expected), expected);
+        assert_eq!(canonical(format!("{{\"a\":\"{escaped}\"}}")), expected);
+        assert_eq!(string(&character.to_string()), format!("\"{character}\""));
+    }
+    assert_eq!(canonical(r#"{"a":"\/\"\\"}"#), r#"{"a":"/\"\\"}"#);
+}
+
+#[test]
+fn long_strings_are_scanned_at_every_alignment() {
+    for length in 0..40 {
+        let plain = "x".repeat(length);
+        for (inside, expected) in
+            [("", ""), ("\\u0041", "A"), ("\\n", "\\n"), ("é", "é"), ("\\\\\\u00e9\\t", "\\\\é\\t")]
+        {
+            let text = format!("{{\"{plain}{inside}{plain}\":\"{plain}{inside}{plain}\"}}");
+            let wanted = format!("{{\"{plain}{expected}{plain}\":\"{plain}{expected}{plain}\"}}");
+            assert_eq!(canonical(text), wanted);
+        }
+        for bad in ["\n", "\u{1f}", "\0", "\"\"", "\\x"] {
+            let text = format!("{{\"a\":\"{plain}{bad}{plain}\"}}");
+            let offset = 6 + length + usize::from(bad.len() == 2);
+            assert_eq!(refusal(text), (JsonErrorKind::Syntax, offset), "{length} {bad:?}");
+        }
+    }
+}
+
+#[test]
+fn r95_names_sort_by_code_point() {
+    assert_eq!(canonical("{\"\u{1f600}\":1,\"\u{fb33}\":2}"), "{\"\u{fb33}\":2,\"\u{1f600}\":1}");
+    assert_eq!(canonical(r#"{"\ud83d\ude00":1,"\ufb33":2}"#), "{\"\u{fb33}\":2,\"\u{1f600}\":1}");
+    // Escapes sort as what they stand for, not as a backslash.
+    assert_eq!(canonical(r#"{"\\":1,"\u0041":2,"B":3}"#), r#"{"A":2,"B":3,"\\":1}"#);
+    assert_eq!(
+        canonical(r#"{"a\n":1,"a":2,"a\u0000":3,"":4}"#),
+        r#"{"":4,"a":2,"a\u0000":3,"a\n":1}"#
+    );
+    // Names that differ only far behind, and in an escape against a plain character.
+    let common = "common part ".repeat(3);
+    assert_eq!(
+        canonical(format!("{{\"{common}é2\":1,\"{common}\\u00e91\":2,\"{common}\":3}}")),
+        format!("{{\"{common}\":3,\"{common}é1\":2,\"{common}é2\":1}}"),
+    );
+}
+
+#[test]
+fn r35_repeated_names_are_refused_at_any_depth() {
+    let duplicate = |text: &str, offset| {
+        assert_eq!(refusal(text), (JsonErrorKind::DuplicateKey, offset), "{text}");
+        let nested = format!("{{\"x\":[1,{text}]}}");
+        assert_eq!(refusal(nested), (JsonErrorKind::DuplicateKey, offset + 8), "{text}");
+    };
+    duplicate(r#"{"a":1,"a":2}"#, 7);
+    duplicate(r#"{"a":1,"\u0061":2}"#, 7);
+    duplicate(r#"{"\u0061":1,"a":2}"#, 12);
+    duplicate(r#"{"b":1,"a":2,"b":1}"#, 13);
+    duplicate(r#"{"b":1,"c":2,"a":3,"c":1,"b":4}"#, 19);
+    duplicate(r#"{"é":1,"a":2,"\u00e9":1}"#, 14);
+    duplicate(r#"{"😀":1,"a":2,"\ud83d\uDE00":1}"#, 16);
+    duplicate(r#"{"":1,"":2}"#, 6);
+    duplicate(r#"{"long name, long name":1,"long name, long\u0020name":2}"#, 26);
+    // The same name in different objects is no repetition.
+    assert_eq!(canonical(r#"{"a":{"a":[{"a":1},{"a":2}]}}"#), r#"{"a":{"a":[{"a":1},{"a":2}]}}"#);
+}
+
+#[test]
+fn r35_lone_surrogates_are_refused() {
+    for (text, offset) in [
+        (r#"{"a":"\ud800"}"#, 6),
+        (r#"{"a":"\udc00"}"#, 6),
+        (r#"{"a":"x\uD83Dx"}"#, 7),
+        (r#"{"a":"\ud83d\ud83d"}"#, 6),
+        (r#"{"a":"\ud83d\u0041"}"#, 6),
+        (r#"{"a":"\ude00\ud83d"}"#, 6),
+        (r#"{"\udfff":1}"#, 2),
+    ] {
+        assert_eq!(refusal(text), (JsonErrorKind::LoneSurrogate, offset), "{text}");
+    }
+}
+
+#[test]
+fn r34_only_utf_8_without_byte_order_mark() {
+    assert_eq!(refusal(b"\xef\xbb\xbf{}"), (JsonErrorKind::ByteOrderMark, 0));
+    assert_eq!(refusal(b"\xfe\xff{}"), (JsonErrorKind::NotUtf8, 0));
+    // A surrogate encoded like a character, an overlong form, beyond the last character, cut off.
+    for bytes in [&b"\xed\xa0\xbd"[..], b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"] {
+        let text = [b"{\"a\":\"", bytes, b"\"}"].concat();
+        assert_eq!(refusal(text), (JsonErrorKind::NotUtf8, 6));
+    }
+}
+
+#[test]
+fn r31_only_one_object() {
+    for text in ["[]", "[1,{}]", "0", "-1.5", "true", "null", r#""a""#, r#" "{}" "#] {
+        assert_eq!(refusal(text).0, JsonErrorKind::NotAnObject, "{text}");
+    }
+    assert_eq!(refusal(""), (JsonErrorKind::Syntax, 0));
+    assert_eq!(refusal(" \n "), (JsonErrorKind::Syntax, 3));
+    assert_eq!(refusal("{}{}"), (JsonErrorKind::TrailingData, 2));
+    assert_eq!(refusal(" {} x"), (JsonErrorKind::TrailingData, 4));
+    assert_eq!(refusal("{}\0"), (JsonErrorKind::TrailingData, 2));
+    assert_eq!(refusal("{}\u{a0}"), (JsonErrorKind::TrailingData, 2));
+}
+
+#[test]
+fn errors_tell_the_byte() {
+    for (text, offset) in [
+        ("{", 1),
+        (r#"{"a""#, 4),
+        (r#"{"a":"#, 5),
+        (r#"{"a":1"#, 6),
+        (r#"{"a":1,"#, 7),
+        (r#"{"a":1,}"#, 7),
+        (r#"{,"a":1}"#, 1),
+        (r#"{"a" 1}"#, 5),
+        (r#"{"a":01}"#, 6),
+        (r#"{"a":-}"#, 6),
+        (r#"{"a":+1}"#, 5),
+        (r#"{"a":1.}"#, 7),
+        (r#"{"a":.5}"#, 5),
+        (r#"{"a":1e}"#, 7),
+        (r#"{"a":1e+}"#, 8),
+        (r#"{"a":NaN}"#, 5),
+        (r#"{"a":-Infinity}"#, 6),
+        (r#"{"a":tru}"#, 5),
+        (r#"{"a":[1,]}"#, 8),
+        (r#"{"a":[1}"#, 7),
+        (r#"{"a":{]}"#, 6),
+        (r#"{"a":"\u00g0"}"#, 10),
+        (r#"{"a":"\'"}"#, 7),
+        (r#"{'a':1}"#, 1),
+        (r#"{"a":1 /* */}"#, 7),
+        (r#"{"a":"abc"#, 9),
+        (" {\"a\":\u{a0}1}", 6),
+    ] {
+        assert_eq!(refusal(text), (JsonErrorKind::Syntax, offset), "{text}");
+    }
+    let error = Object::scan(b"{\"a\":1,\"a\":2}").unwrap_err();
+    assert_eq!(error.to_string(), "a member name is repeated within one object at byte 7");
+}
+
+#[test]
+fn depth_is_bounded() {
+    use crate::proto::limits::JSON_DEPTH_MAX;
+
+    let arrays =
+        |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+    let objects =
+        |depth: usize| format!("{}{{}}{}", "{\"a\":".repeat(depth - 1), "}".repeat(depth - 1));
+    for text in [arrays(JSON_DEPTH_MAX), objects(JSON_DEPTH_MAX)] {
+        assert_eq!(canonical(&text), text);
+        assert!(Object::scan(text.as_bytes()).unwrap().is_canonical());
+    }
+    let too_deep = |offset| (JsonErrorKind::TooDeep, offset);
+    assert_eq!(refusal(arrays(JSON_DEPTH_MAX + 1)), too_deep(5 + JSON_DEPTH_MAX - 1));
+    assert_eq!(refusal(objects(JSON_DEPTH_MAX + 1)), too_deep(5 * JSON_DEPTH_MAX));
+    assert_eq!(refusal("{\"a\":".repeat(100_000)), too_deep(5 * JSON_DEPTH_MAX));
+}
+
+#[test]
+fn r36_integers_of_any_size_are_kept() {
+    use crate::proto::limits::JSON_INTEGER_DIGITS_MAX;
+
+    let longest = "9".repeat(JSON_INTEGER_DIGITS_MAX);
+    for integer in ["9007199254740993", "-9223372036854775809", "12345678901234567890123", &longest]
+    {
+        for sign in ["", "-"] {
+            let text = format!("{{\"a\":{sign}{}}}", integer.trim_start_matches('-'));
+            assert_eq!(canonical(&text), text);
+        }
+    }
+    for sign in ["", "-"] {
+        let text = format!("{{\"a\":{sign}{longest}0}}");
+        assert_eq!(refusal(text), (JsonErrorKind::IntegerTooLong, 5));
+    }
+    // The limit is for integers only.
+    assert_eq!(canonical(format!("{{\"a\":{longest}0e-4301}}")), "{\"a\":1.0}");
+}
+
+#[test]
+fn r37_numbers_without_a_finite_value_are_refused() {
+    for number in ["1e309", "-1E400", "1e99999999999999999999", "179769313486231580793e289"] {
+        let text = format!("{{\"a\":{number}}}");
+        assert_eq!(refusal(text), (JsonErrorKind::NumberNotFinite, 5), "{number}");
+    }
+    assert_eq!(canonical("{\"a\":1e-400}"), "{\"a\":0.0}");
+    assert_eq!(canonical("{\"a\":-1e-99999999999999999999}"), "{\"a\":-0.0}");
+    assert_eq!(canonical("{\"a\":0e999999}"), "{\"a\":0.0}");
+}
+
+#[test]
+fn members_are_read_in_the_order_of_the_text() {
+    let text =
+        br#" { "b\u00e9" : [1, {"x":"]}\""}] , "a":{"d":1,"c":-0},"e":"\\","f":-1.5e3 ,"g":null}"#;
+    let object = Object::scan(text).unwrap();
+    let members: Vec<_> =
+        object.members().map(|(name, value)| (name, std::str::from_utf8(value).unwrap())).collect();
+    let expected = [
+        ("bé", r#"[1, {"x":"]}\""}]"#),
+        ("a", r#"{"d":1,"c":-0}"#),
+        ("e", r#""\\""#),
+        ("f", "-1.5e3"),
+        ("g", "null"),
+    ];
+    assert_eq!(members, expected.map(|(name, value)| (Cow::Borrowed(name), value)));
+    assert!(matches!(members[1].0, Cow::Borrowed(_)));
+    assert_eq!(Object::scan(b"{ }").unwrap().members().count(), 0);
+}
+
+#[test]
+fn top_level_members_can_be_left_out() {
+    let omitted = ["signatures", "unsigned"];
+    let sorted = r#"{"a":{"signatures":1},"signatures":{"x":{"b":1,"a":2}},"unsigned":{},"z":[0]}"#;
+    let shuffled =
+        r#"{"z":[-0], "unsigned":{},"a":{"signatures":1},"signat\u0075res":{"x":{"b":1,"a":2}}}"#;
+    assert_eq!(without(sorted, &omitted), r#"{"a":{"signatures":1},"z":[0]}"#);
+    assert_eq!(without(shuffled, &omitted), r#"{"a":{"signatures":1},"z":[0]}"#);
+    assert_eq!(
+        without(shuffled, &["z"]),
+        r#"{"a":{"signatures":1},"signatures":{"x":{"a":2,"b":1}},"unsigned":{}}"#
+    );
+    assert_eq!(without(shuffled, &[]), canonical(shuffled));
+    assert_eq!(without(r#"{ "unsigned":1 }"#, &omitted), "{}");
+    assert_eq!(without("{ }", &omitted), "{}");
+}
+
+#[test]
+fn every_offset_fits_beside_its_mark() {
+    const { assert!(scan::LENGTH_MAX > crate::proto::limits::BODY_BYTES_MAX) };
+    const { assert!(scan::LENGTH_MAX <= 1 << 31) };
+}
