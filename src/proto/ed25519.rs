@@ -239,3 +239,6 @@ impl BannedKeys {
         self.0.contains(key.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,6 @@ impl ServerKeys {
         old_verify_keys.retain(|id, old| keep(id, &old.key));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ fn string(text: &str) -> Vec<u8> {
     json::write_string(text, &mut |piece: &[u8]| quoted.extend_from_slice(piece));
     quoted
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,3 +224,6 @@ impl SignedRequest<'_> {
         sink(b"}");
     }
 }
+
+#[cfg(test)]
+mod tests;

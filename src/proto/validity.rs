@@ -54,3 +54,41 @@ impl TrustedKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::test_vectors::{id, name, spec_key};
+
+    fn key(effective_until: u64) -> TrustedKey {
+        TrustedKey {
+            server: name("domain"),
+            id: id("ed25519:1"),
+            key: spec_key().verify_key(),
+            effective_until: Timestamp::from_ms(effective_until),
+            provenance: Provenance::Origin,
+        }
+    }
+
+    #[test]
+    fn r41_the_last_millisecond_counts() {
+        let now = Timestamp::from_ms(5);
+        assert_eq!(key(5).check(now), Ok(()));
+        let effective_until = Timestamp::from_ms(4);
+        assert_eq!(key(4).check(now), Err(KeyExpired { effective_until, now }));
+    }
+
+    #[test]
+    fn r42_the_window_ends_seven_days_from_the_fetch_at_most() {
+        let week = 604_800_000;
+        let until = |valid_until_ts, fetched_at| {
+            let fetched_at = Timestamp::from_ms(fetched_at);
+            effective_until(Timestamp::from_ms(valid_until_ts), fetched_at).as_ms()
+        };
+        assert_eq!(until(10, 0), 10);
+        assert_eq!(until(10, 20), 10);
+        assert_eq!(until(week, 0), week);
+        assert_eq!(until(week + 1, 0), week);
+        assert_eq!(until(u64::MAX, u64::MAX), u64::MAX);
+    }
+}

@@ -110,3 +110,6 @@ impl VerifiedOrigin {
         &self.keys
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,14 +228,17 @@ impl<'a> Reader<'a> {
                 b'\\' => {
                     self.offset += 1;
                     let Some(escaped) = self.peek() else { return Err(unterminated) };
-                    text.push(self.allowed(escaped)?);
+                    text.push(self.allowed_or_space(escaped)?);
                 }
-                b' ' => text.push(' '),
-                _ => text.push(self.allowed(byte)?),
+                _ => text.push(self.allowed_or_space(byte)?),
             }
             self.offset += 1;
         }
         Err(unterminated)
+    }
+
+    fn allowed_or_space(&self, byte: u8) -> Result<char, XMatrixError> {
+        if byte == b' ' { Ok(' ') } else { self.allowed(byte) }
     }
 
     /// The byte as a character of a value.
@@ -278,3 +281,6 @@ pub fn header_value(
     let sig = signature.to_base64();
     format!(r#"X-Matrix origin="{origin}",destination="{destination}",key="{key}",sig="{sig}""#)
 }
+
+#[cfg(test)]
+mod tests;

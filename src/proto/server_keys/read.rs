@@ -90,10 +90,7 @@ fn timestamp(text: &[u8]) -> Option<Timestamp> {
 }
 
 /// The members of the object in a field, at most `KEYS_PER_DOCUMENT_MAX`.
-fn entries<'a>(
-    field: &'static str,
-    text: &'a [u8],
-) -> Result<Entries<'a>, ServerKeysError> {
+fn entries<'a>(field: &'static str, text: &'a [u8]) -> Result<Entries<'a>, ServerKeysError> {
     let object = Object::scan(text)
         .map_err(|_error| ServerKeysError::WrongType { field, expected: "an object" })?;
     let entries: Entries<'a> = object.members().take(KEYS_PER_DOCUMENT_MAX + 1).collect();
@@ -107,10 +104,7 @@ fn drop_entry(dropped: &mut Dropped, name: &str, reason: &'static str) {
     dropped.push((name.chars().take(KEY_ID_BYTES_MAX).collect(), reason));
 }
 
-fn current_keys(
-    entries: &Entries<'_>,
-    dropped: &mut Dropped,
-) -> BTreeMap<KeyId, VerifyKey> {
+fn current_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> BTreeMap<KeyId, VerifyKey> {
     let mut keys = BTreeMap::new();
     for (name, text) in entries {
         match key_entry(name, text) {
@@ -121,10 +115,7 @@ fn current_keys(
     keys
 }
 
-fn old_keys(
-    entries: &Entries<'_>,
-    dropped: &mut Dropped,
-) -> BTreeMap<KeyId, OldVerifyKey> {
+fn old_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> BTreeMap<KeyId, OldVerifyKey> {
     let mut keys = BTreeMap::new();
     for (name, text) in entries {
         let entry = key_entry(name, text).and_then(|(id, entry, key)| {
