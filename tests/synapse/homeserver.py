@@ -14,7 +14,7 @@ from signedjson.key import generate_signing_key, write_signing_keys
 from processes import Process
 
 LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"
-# One line per request: `<ip> - <tag> - {<origin>} Processed request: … "GET /path HTTP/1.1" "UA"`.
+# One line per request: `<ip> - <tag> - {<origin>} Processed request: … 200 "GET / HTTP/1.1" "UA"`.
 ACCESS_LINE = re.compile(
     r" - (?P<tag>\S+) - \{(?P<requester>[^}]*)\} Processed request: .*"
     r' (?P<status>\d{3})!? "(?P<method>\S+) (?P<target>\S+) \S+" "(?P<agent>[^"]*)"'
@@ -75,6 +75,7 @@ class Homeserver:
         self._folder = folder
         folder.mkdir()
         config = self._config(client, federation, ca_file)
+        self.key_id = f"ed25519:a_{name}"
         self._write_signing_key(Path(config["signing_key_path"]))
         _write_json(Path(config["log_config"]), _log_config())
         config_file = folder / "homeserver.yaml"
@@ -111,7 +112,7 @@ class Homeserver:
 
     def _write_signing_key(self, path: Path) -> None:
         with path.open("w") as file:
-            write_signing_keys(file, [generate_signing_key(f"a_{self.name}")])
+            write_signing_keys(file, [generate_signing_key(self.key_id.split(":")[1])])
 
     def _config(self, client: tuple[str, int], federation: FederationListener, ca: Path) -> dict:
         folder = self._folder

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
 import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Iterator
 
 import gate
 from client import Client
+from forgeries import Cast, Forgers
 from homeserver import FederationListener, Homeserver
+from origins import KeyServers
 from pki import Authority
 from processes import Addresses, Process
 from queries import Queries
 from report import Report
 from rooms import ROOM_VERSIONS, Room
+from routes import Routes
+from wire import Connection
 
 PARTS = ("queries", "rooms", "forgeries")
 
@@ -106,6 +108,27 @@ def _run(
             for host, guest in ((alice, bob), (bob, alice)):
                 with report.phase(f"room version {version} hosted on {host.homeserver.name}"):
                     Room(report, host, guest, version).run()
+    if "forgeries" in parts:
+        _forge(report, world, bob, gated=binary is not None)
+
+
+def _forge(report: Report, world: World, bob: Client, gated: bool) -> None:
+    """A third server sends honest and forged requests to B, some in A's name."""
+    servers = KeyServers(world.addresses, world.addresses.address(3), world.authority)
+    connection = Connection(world.b.server_name, world.authority.ca_file)
+    try:
+        cast = Cast.gather(servers, world.a, world.b)
+        routes = Routes(report, cast, bob, connection)
+        with report.phase("open routes"):
+            routes.run_open()
+        if gated:
+            with report.phase("closed routes"):
+                routes.run_closed()
+        with report.phase("forgeries"):
+            Forgers(report, cast, world.b, connection, gated).run()
+    finally:
+        connection.close()
+        servers.close()
 
 
 class World:

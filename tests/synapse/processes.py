@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -59,10 +60,8 @@ class Process:
                     self._news.notify_all()
         # Whoever waits for readiness waits on the socket: the end has to be said there too.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            try:
+            with contextlib.suppress(OSError):
                 sender.sendto(b"OUTPUT_ENDED=1", self._notify_path)
-            except OSError:
-                pass
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -107,10 +106,8 @@ class Process:
     def stop(self) -> int:
         """SIGTERM to the group, SIGKILL when that is not enough; the exit status."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         # What the server itself may have started and left.
         self._signal(signal.SIGKILL)
         self._popen.wait()
@@ -119,10 +116,8 @@ class Process:
         return self._popen.returncode
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 class Addresses:
