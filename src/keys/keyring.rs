@@ -267,3 +267,6 @@ impl Inner {
 fn is_published(id: &KeyId) -> bool {
     id.is_ed25519() && id.as_str() != POLICY_SERVER_KEY
 }
+
+#[cfg(test)]
+mod tests;

@@ -255,3 +255,6 @@ impl KnownKey {
 fn window_end(stored: &StoredKeys) -> Timestamp {
     effective_until(stored.keys.valid_until_ts(), stored.fetched_at)
 }
+
+#[cfg(test)]
+mod tests;

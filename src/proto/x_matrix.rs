@@ -43,7 +43,7 @@ pub enum XMatrixError {
     },
     /// `origin`, `key` or `sig` is missing (R19).
     MissingParameter(&'static str),
-    /// A comma or the end was expected: the value before it is over.
+    /// A comma or the end was expected: a quoted value ends before.
     NotSeparated {
         /// Where the comma should be.
         offset: usize,
@@ -79,7 +79,7 @@ impl fmt::Display for XMatrixError {
             }
             Self::MissingParameter(name) => write!(f, "the parameter {name} is missing"),
             Self::NotSeparated { offset } => {
-                write!(f, "at byte {offset}: want a comma or the end after a value")
+                write!(f, "at byte {offset}: want a comma or the end after a quoted value")
             }
             Self::NotAParameter { offset } => {
                 write!(f, "at byte {offset}: want a parameter, name=value without spaces")
@@ -220,7 +220,10 @@ impl<'a> Reader<'a> {
             match byte {
                 b'"' => {
                     self.offset += 1;
-                    return Ok(text);
+                    return match self.peek() {
+                        None | Some(b',' | b' ' | b'\t') => Ok(text),
+                        Some(_) => Err(XMatrixError::NotSeparated { offset: self.offset }),
+                    };
                 }
                 b'\\' => {
                     self.offset += 1;

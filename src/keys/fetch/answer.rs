@@ -125,3 +125,6 @@ fn contradiction(documents: &[ServerKeys]) -> Option<KeyId> {
         .find(|(id, key)| bodies.insert(id, key).is_some_and(|other| other != *key))
         .map(|(id, _)| id.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,3 +183,6 @@ impl KeyFetcher for HomeserverFetcher {
         Ok(judged.accepted)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,6 @@ impl KeyFetcher for NotaryFetcher {
         Ok(judged.accepted)
     }
 }
+
+#[cfg(test)]
+mod tests;

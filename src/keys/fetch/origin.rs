@@ -54,3 +54,6 @@ impl KeyFetcher for OriginFetcher {
         Ok(vec![keys])
     }
 }
+
+#[cfg(test)]
+mod tests;

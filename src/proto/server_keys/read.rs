@@ -84,8 +84,9 @@ fn string(text: &[u8]) -> Option<String> {
 /// The timestamp that `text`, the text of a JSON value, stands for: an integer literal, so neither
 /// `1.0` nor `1e3`, within the range of canonical JSON.
 fn timestamp(text: &[u8]) -> Option<Timestamp> {
-    let ms: u64 = serde_json::from_slice(text).ok()?;
-    Some(Timestamp::from_ms(ms)).filter(|time| *time <= Timestamp::MAX)
+    let ms = serde_json::from_slice(text).ok().map(Timestamp::from_ms)?;
+    let is_integer = text.iter().all(u8::is_ascii_digit);
+    (is_integer && ms <= Timestamp::MAX).then_some(ms)
 }
 
 /// The members of the object in a field, at most `KEYS_PER_DOCUMENT_MAX`.

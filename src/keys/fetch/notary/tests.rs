@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::keys::testing::{ScriptedTransport, TestServer, key_id, no_bans, request};
+use crate::net::NetError;
+
+fn origin() -> TestServer {
+    let mut server = TestServer::new("a.example");
+    server.add_key("ed25519:1");
+    server
+}
+
+fn notary() -> TestServer {
+    let mut notary = TestServer::new("notary.example");
+    notary.add_key("ed25519:auto");
+    notary
+}
+
+async fn fetch(transport: Arc<ScriptedTransport>) -> Result<Vec<ServerKeys>, FetchError> {
+    let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
+    let notary = Notary { server_name: notary().name, verify_keys };
+    let fetcher = NotaryFetcher::new(transport, no_bans(), notary);
+    assert_eq!(fetcher.name(), "notary notary.example");
+    fetcher.fetch(&request(&origin(), &["ed25519:1"])).await
+}
+
+fn answer(document: &[u8]) -> Vec<u8> {
+    [br#"{"server_keys":["#, document, b"]}"].concat()
+}
+
+#[tokio::test]
+async fn r61_the_notary_is_asked_by_post() {
+    let signed = notary().sign(&origin().document(), "ed25519:auto");
+    let transport = ScriptedTransport::answers(200, answer(&signed));
+    let documents = fetch(Arc::clone(&transport)).await.unwrap();
+    assert_eq!(documents.len(), 1);
+    assert_eq!(documents[0].raw(), &signed);
+    let requests = transport.requests.lock().unwrap();
+    let [(asked, question)] = requests.as_slice() else { panic!("{requests:?}") };
+    assert_eq!(asked.as_str(), "notary.example");
+    assert_eq!(question.target, "/_matrix/key/v2/query");
+    assert_eq!(question.response_bytes_max, ANSWER_BYTES_MAX);
+    let query = question.body.as_deref().unwrap();
+    let expected =
+        br#"{"server_keys":{"a.example":{"ed25519:1":{"minimum_valid_until_ts":1700000000000}}}}"#;
+    assert_eq!(query, expected);
+}
+
+#[tokio::test]
+async fn r58_an_unsigned_answer_is_refused() {
+    let answer = fetch(ScriptedTransport::answers(200, answer(&origin().document()))).await;
+    assert!(matches!(answer, Err(FetchError::BadAnswer(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_notary_that_has_nothing_says_so() {
+    let answer = fetch(ScriptedTransport::answers(200, answer(b""))).await;
+    assert_eq!(answer.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn failures_are_told_apart() {
+    let answer = fetch(ScriptedTransport::answers(404, b"{}".to_vec())).await;
+    assert_eq!(answer.unwrap_err(), FetchError::Status(404));
+    let error = NetError::Dns("no such host".to_owned());
+    let answer = fetch(ScriptedTransport::fails(error.clone())).await;
+    assert_eq!(answer.unwrap_err(), FetchError::Net(error));
+}

@@ -1,0 +1,293 @@
+use super::*;
+use crate::keys::testing::{DAY, TestServer, at, key_id};
+use Provenance::{Homeserver, Notary, Origin};
+
+const ID: &str = "ed25519:1";
+
+fn server() -> TestServer {
+    let mut server = TestServer::new("a.example");
+    server.add_key(ID);
+    server
+}
+
+/// The same server with another key under the same ID.
+fn server_with_other_body() -> TestServer {
+    let mut server = TestServer::new("a.example");
+    server.add_seed(ID, [99; 32]);
+    server
+}
+
+fn retired_server() -> TestServer {
+    let mut server = server();
+    server.add_key("ed25519:2");
+    server.retire(ID, at(5));
+    server
+}
+
+fn valid_key(known: &KnownKeys, now: Timestamp) -> VerifyKey {
+    let KeyAnswer::Valid(key) = known.answer(&key_id(ID), now) else { panic!("not valid") };
+    key.key
+}
+
+fn valid_until(known: &KnownKeys) -> Timestamp {
+    let KeyAnswer::Valid(key) = known.answer(&key_id(ID), at(0)) else { panic!("not valid") };
+    key.effective_until
+}
+
+#[test]
+fn r41_the_window_ends_after_its_last_millisecond() {
+    let mut server = server();
+    server.valid_until = at(5_000);
+    let mut known = KnownKeys::default();
+    known.add(server.stored(at(0), Origin));
+    let expired = KeyAnswer::Expired { effective_until: at(5_000) };
+    assert!(matches!(known.answer(&key_id(ID), at(4_999)), KeyAnswer::Valid(_)));
+    assert!(matches!(known.answer(&key_id(ID), at(5_000)), KeyAnswer::Valid(_)));
+    assert_eq!(known.answer(&key_id(ID), at(5_001)), expired);
+}
+
+#[test]
+fn r42_the_window_is_at_most_7_days_from_the_fetch() {
+    let mut server = server();
+    server.valid_until = at(3_650 * DAY);
+    let mut known = KnownKeys::default();
+    known.add(server.stored(at(1_000), Origin));
+    let end = 1_000 + 7 * DAY;
+    assert!(matches!(known.answer(&key_id(ID), at(end - 1)), KeyAnswer::Valid(_)));
+    assert!(matches!(known.answer(&key_id(ID), at(end)), KeyAnswer::Valid(_)));
+    let expired = KeyAnswer::Expired { effective_until: at(end) };
+    assert_eq!(known.answer(&key_id(ID), at(end + 1)), expired);
+}
+
+#[test]
+fn r40_a_key_that_is_current_and_old_in_one_document_is_retired() {
+    let mut server = server();
+    server.add_key("ed25519:2");
+    server.old_keys.insert(ID.to_owned(), (server.keys[ID], at(DAY)));
+    let mut known = KnownKeys::default();
+    known.add(server.stored(at(0), Origin));
+    assert_eq!(known.answer(&key_id(ID), at(1)), KeyAnswer::Retired { expired_ts: at(DAY) });
+}
+
+#[test]
+fn a_document_that_no_longer_lists_a_key_does_not_take_it_away() {
+    let mut other = TestServer::new("a.example");
+    other.add_key("ed25519:2");
+    for provenance in [Homeserver, Notary, Origin] {
+        let mut known = KnownKeys::default();
+        known.add(server().stored(at(0), Origin));
+        known.add(other.stored(at(1), provenance));
+        valid_key(&known, at(2));
+        assert!(matches!(known.answer(&key_id("ed25519:2"), at(2)), KeyAnswer::Valid(_)));
+    }
+}
+
+#[test]
+fn only_the_origin_retires_a_valid_key() {
+    let retired = KeyAnswer::Retired { expired_ts: at(5) };
+    for learnt_from in [Homeserver, Notary, Origin] {
+        for provenance in [Homeserver, Notary, Origin] {
+            let mut known = KnownKeys::default();
+            known.add(server().stored(at(0), learnt_from));
+            known.add(retired_server().stored(at(10), provenance));
+            let answer = known.answer(&key_id(ID), at(11));
+            if provenance == Origin {
+                assert_eq!(answer, retired);
+            } else {
+                assert!(matches!(answer, KeyAnswer::Valid(_)), "{provenance:?}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_notary_retires_a_key_past_its_window() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin));
+    let mut later = retired_server();
+    later.valid_until = at(9 * DAY);
+    known.add(later.stored(at(8 * DAY), Notary));
+    let retired = KeyAnswer::Retired { expired_ts: at(5) };
+    assert_eq!(known.answer(&key_id(ID), at(8 * DAY)), retired);
+}
+
+#[test]
+fn a_retired_key_comes_back_by_the_origin_only() {
+    for provenance in [Homeserver, Notary, Origin] {
+        let mut known = KnownKeys::default();
+        known.add(retired_server().stored(at(0), Origin));
+        known.add(server().stored(at(10), provenance));
+        let answer = known.answer(&key_id(ID), at(11));
+        if provenance == Origin {
+            assert!(matches!(answer, KeyAnswer::Valid(_)), "{answer:?}");
+        } else {
+            assert_eq!(answer, KeyAnswer::Retired { expired_ts: at(5) }, "{provenance:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_time_of_retirement_stays() {
+    for second in [4, 6] {
+        let mut known = KnownKeys::default();
+        known.add(retired_server().stored(at(0), Origin));
+        let mut again = server();
+        again.add_key("ed25519:2");
+        again.retire(ID, at(second));
+        known.add(again.stored(at(10), Origin));
+        let expired_ts = at(second.min(5));
+        assert_eq!(known.answer(&key_id(ID), at(11)), KeyAnswer::Retired { expired_ts });
+    }
+}
+
+#[test]
+fn retirement_is_sure_while_the_origins_document_is_current() {
+    let id = key_id(ID);
+    let mut known = KnownKeys::default();
+    known.add(retired_server().stored(at(10), Origin));
+    assert!(known.is_surely_retired(&id, at(DAY)));
+    assert!(!known.is_surely_retired(&id, at(DAY + 1)));
+    assert!(!known.is_surely_retired(&key_id("ed25519:2"), at(11)), "a current key");
+    assert!(!known.is_surely_retired(&key_id("ed25519:3"), at(11)), "an unknown key");
+    let mut known = KnownKeys::default();
+    known.add(retired_server().stored(at(10), Notary));
+    assert!(!known.is_surely_retired(&id, at(11)));
+}
+
+#[test]
+fn the_origins_newest_document_decides_on_the_window() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin));
+    let mut shorter = server();
+    shorter.valid_until = at(500);
+    known.add(shorter.stored(at(1), Origin));
+    assert_eq!(valid_until(&known), at(500));
+}
+
+#[test]
+fn others_can_only_prolong_a_window() {
+    for provenance in [Homeserver, Notary] {
+        let mut known = KnownKeys::default();
+        known.add(server().stored(at(0), Origin));
+        let mut shorter = server();
+        shorter.valid_until = at(500);
+        known.add(shorter.stored(at(1), provenance));
+        assert_eq!(valid_until(&known), at(DAY));
+        let mut longer = server();
+        longer.valid_until = at(2 * DAY);
+        known.add(longer.stored(at(2), provenance));
+        assert_eq!(valid_until(&known), at(2 * DAY));
+        let KeyAnswer::Valid(key) = known.answer(&key_id(ID), at(3)) else { panic!() };
+        assert_eq!(key.provenance, provenance, "the source that vouches for the window");
+    }
+}
+
+#[test]
+fn r62_a_changed_body_does_not_replace_an_origin_learnt_one() {
+    for provenance in [Homeserver, Notary, Origin] {
+        let mut known = KnownKeys::default();
+        let first = server().stored(at(0), Origin);
+        let key = first.keys.verify_keys()[&key_id(ID)].clone();
+        assert_eq!(known.add(first), []);
+        let other = server_with_other_body().stored(at(1), provenance);
+        let offered = other.keys.verify_keys()[&key_id(ID)].clone();
+        let collisions = known.add(other);
+        let expected = Collision {
+            server: server().name,
+            id: key_id(ID),
+            known: (key.clone(), Origin),
+            offered: (offered, provenance),
+            replaced: false,
+        };
+        assert_eq!(collisions, [expected]);
+        assert!(collisions[0].to_string().ends_with("; the known one is kept"));
+        assert_eq!(valid_key(&known, at(2)), key);
+    }
+}
+
+#[test]
+fn r62_the_origin_replaces_what_only_others_said() {
+    for (learnt_from, provenance, replaced) in [
+        (Notary, Origin, true),
+        (Homeserver, Origin, true),
+        (Notary, Notary, false),
+        (Notary, Homeserver, false),
+        (Homeserver, Notary, false),
+    ] {
+        let mut known = KnownKeys::default();
+        known.add(server_with_other_body().stored(at(0), learnt_from));
+        let before = valid_key(&known, at(0));
+        let honest = server().stored(at(1), provenance);
+        let key = honest.keys.verify_keys()[&key_id(ID)].clone();
+        let collisions = known.add(honest);
+        assert_eq!(collisions.len(), 1);
+        assert_eq!(collisions[0].replaced, replaced, "{learnt_from:?} {provenance:?}");
+        assert_eq!(valid_key(&known, at(2)), if replaced { key } else { before });
+    }
+}
+
+#[test]
+fn r62_a_key_the_origin_has_confirmed_stays_confirmed() {
+    let mut known = KnownKeys::default();
+    let key = server().checked().verify_keys()[&key_id(ID)].clone();
+    known.add(server().stored(at(0), Notary));
+    known.add(server().stored(at(1), Origin));
+    let mut longer = server();
+    longer.valid_until = at(3 * DAY);
+    known.add(longer.stored(at(2), Notary));
+    let collisions = known.add(server_with_other_body().stored(at(3), Origin));
+    assert!(!collisions[0].replaced);
+    assert_eq!(valid_key(&known, at(4)), key);
+}
+
+#[test]
+fn r62_an_old_key_with_another_body_is_a_collision_too() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin));
+    let mut other = server_with_other_body();
+    other.add_key("ed25519:2");
+    other.retire(ID, at(1));
+    assert_eq!(known.add(other.stored(at(2), Origin)).len(), 1);
+    valid_key(&known, at(3));
+}
+
+#[test]
+fn documents_per_server_are_bounded_and_the_newest_stays() {
+    let mut known = KnownKeys::default();
+    let count = 3 * DOCUMENTS_PER_SERVER_MAX;
+    let id = |n| format!("ed25519:{n}");
+    for n in 0..count {
+        let mut server = TestServer::new("a.example");
+        server.add_key(&id(n));
+        known.add(server.stored(at(n as u64), Origin));
+    }
+    assert_eq!(known.documents().len(), DOCUMENTS_PER_SERVER_MAX);
+    for n in 0..count {
+        let valid = matches!(known.answer(&key_id(&id(n)), at(100)), KeyAnswer::Valid(_));
+        assert_eq!(valid, n >= count - DOCUMENTS_PER_SERVER_MAX, "{n}");
+    }
+}
+
+#[test]
+fn documents_without_a_valid_key_make_room_first() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin));
+    for n in 2..=DOCUMENTS_PER_SERVER_MAX + 4 {
+        let mut expired = TestServer::new("a.example");
+        expired.add_key(&format!("ed25519:{n}"));
+        expired.valid_until = at(1);
+        known.add(expired.stored(at(n as u64), Origin));
+    }
+    assert_eq!(known.documents().len(), DOCUMENTS_PER_SERVER_MAX);
+    valid_key(&known, at(100));
+}
+
+#[test]
+fn a_document_nobody_needs_is_let_go() {
+    let mut known = KnownKeys::default();
+    for n in 0..100 {
+        known.add(server().stored(at(n), Origin));
+    }
+    assert_eq!(known.documents().len(), 1);
+    assert!(known.size_bytes() < 2_000, "{}", known.size_bytes());
+}
