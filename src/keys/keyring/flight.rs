@@ -71,6 +71,7 @@ impl Drop for InFlight<'_> {
 
 /// What the sources have said so far.
 struct Findings {
+    /// All that is known of the server by now.
     known: Option<Arc<KnownKeys>>,
     origin_spoke: bool,
     /// One entry per source that has not given a usable key.
@@ -123,7 +124,8 @@ impl Inner {
     /// Asks one source after the other, until a requested key is valid or the origin has spoken:
     /// nobody else may add to or take from what it says of itself.
     async fn ask_in_turn(&self, server: &ServerName, ids: &[KeyId], deadline: Instant) -> Findings {
-        let mut findings = Findings { known: None, origin_spoke: false, causes: Vec::new() };
+        let known = self.parts.store.get(server).await;
+        let mut findings = Findings { known, origin_spoke: false, causes: Vec::new() };
         let mut left = self.parts.fetchers.len();
         for fetcher in &self.parts.fetchers {
             let until = share_of_time(deadline, left);
@@ -170,7 +172,9 @@ impl Inner {
         match &answer {
             Ok(documents) => {
                 metrics.fetched(fetcher.provenance(), took);
-                log_documents(server, fetcher.name(), documents, took);
+                if !documents.is_empty() {
+                    log_documents(server, fetcher.name(), documents, took);
+                }
             }
             Err(FetchError::NotServed) => {}
             Err(error) => {
@@ -235,8 +239,8 @@ impl Inner {
             Arc::from(causes.join("; "))
         };
         let retry_after = self.floors.failed(server, now, &causes).await;
-        // The origin could not be asked, but others have seen it retire the key: that is enough to
-        // refuse, and not enough to keep from asking the origin again.
+        // The origin could not be asked just now, but the key has been seen retired, by others or
+        // earlier: that is enough to refuse, and not enough to keep from asking the origin again.
         if let Some(known) = known
             && all_retired(&known, ids, now)
         {

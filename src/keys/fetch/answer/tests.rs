@@ -251,3 +251,10 @@ fn r61_a_query_names_keys_and_time() {
     }}});
     assert_eq!(query, expected);
 }
+
+#[test]
+fn a_deeply_nested_entry_is_refused_alone() {
+    let deep = [vec![b'['; 400], vec![b']'; 400]].concat();
+    let judged = judge(&answer(&[deep, honest()])).unwrap();
+    assert_eq!((judged.accepted.len(), judged.refused.len()), (1, 1));
+}

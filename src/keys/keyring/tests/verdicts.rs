@@ -281,3 +281,17 @@ async fn keys_in_the_store_are_used() {
     house.store.insert(server().stored(at(0), Provenance::Origin)).await;
     assert_eq!(house.verdict(ID).await, "valid");
 }
+
+#[tokio::test]
+async fn a_key_once_retired_is_retired_while_the_origin_is_away() {
+    let mut retired = server();
+    retired.add_key("ed25519:2");
+    retired.retire(ID, at(0));
+    let origin = ScriptedFetcher::origin(vec![gives(&retired), fails()]);
+    let house = House::new(&[&origin]);
+    for (time, fetches) in [(0, 1), (DAY, 1), (DAY + 1, 2), (DAY + 2, 2)] {
+        house.clock.set(at(time));
+        assert_eq!(house.verdict(ID).await, "retired", "{time}");
+        assert_eq!(origin.times_asked(), fetches, "{time}");
+    }
+}
