@@ -3,6 +3,7 @@
 mod canonical;
 mod emit;
 mod number;
+mod order;
 mod scan;
 mod string;
 #[cfg(test)]
@@ -104,7 +105,7 @@ impl<'a> Object<'a> {
         if canonical::is_canonical_object(object.as_bytes()) {
             return Ok(Self { text: object, padded, plan: None });
         }
-        let plan = scan::scan(object.as_bytes())
+        let plan = scan::scan(object)
             .map_err(|error| JsonError { offset: offset + error.offset, ..error })?;
         Ok(Self { text: object, padded, plan: Some(plan) })
     }

@@ -7,7 +7,8 @@
 use std::cmp::Ordering;
 
 use super::number::{check_value, take_number};
-use super::string::{compare_names, name_prefix, take_string};
+use super::order::{self, Named};
+use super::string::{compare_names, take_string};
 use super::{JsonError, JsonErrorKind};
 use crate::proto::limits::JSON_DEPTH_MAX;
 
@@ -20,10 +21,10 @@ pub(super) const LENGTH_MAX: usize = LAST as usize;
 /// The objects whose members are not in canonical order, and the order they belong in.
 ///
 /// Memory: an object out of order has at least two members and so 14 bytes of text with its
-/// separator, for which it takes 16 bytes here; a further member has at least 5 bytes of text for
-/// its 4. While an object is open each of its members takes 8 bytes more, against at least 8 bytes
-/// of text each once there are more members than short names for them. Together with the text and
-/// with what growing a vector costs (see [`reserve`]) this stays below four times the text.
+/// separator, for which it takes 16 bytes here; each further member takes 4. While an object is open
+/// each of its members takes 4 bytes more, and while it is sorted another 12, against 8 bytes of text
+/// or more as soon as there are too many for shorter names. With what growing a vector costs (see
+/// [`reserve`]) that and the text stay below four times the text.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Sorted by where the objects open.
@@ -72,11 +73,11 @@ impl Plan {
     }
 
     /// Adds an object with its members in canonical order.
-    fn add(&mut self, open: u32, members: &[Member]) {
+    fn add(&mut self, open: u32, members: &[Named]) {
         reserve(&mut self.disordered, 1);
         self.disordered.push(Disordered { open, first: self.order.len() as u32 });
         reserve(&mut self.order, members.len());
-        self.order.extend(members.iter().map(|member| member.offset));
+        self.order.extend(members.iter().map(|member| member.start()));
         if let Some(last) = self.order.last_mut() {
             *last |= LAST;
         }
@@ -88,15 +89,6 @@ fn reserve<T>(vector: &mut Vec<T>, additional: usize) {
     if vector.capacity() - vector.len() < additional {
         vector.reserve_exact(additional.max(vector.len() / 4).max(16));
     }
-}
-
-/// A member of an open object.
-#[derive(Clone, Copy)]
-struct Member {
-    /// The first decoded bytes of its name, which mostly decide a comparison.
-    prefix: u32,
-    /// The offset of the opening quote of its name.
-    offset: u32,
 }
 
 /// An open container.
@@ -114,13 +106,14 @@ enum Level {
 }
 
 /// Scans a UTF-8 text that must be one JSON object, with no white space before it.
-pub(super) fn scan(text: &[u8]) -> Result<Plan, JsonError> {
+pub(super) fn scan(text: &str) -> Result<Plan, JsonError> {
     let mut scanner = Scanner {
         text,
-        rest: text,
+        rest: text.as_bytes(),
         outer: Vec::new(),
         level: None,
         members: Vec::new(),
+        sorting: Vec::new(),
         plan: Plan::default(),
     };
     scanner.value()?;
@@ -128,7 +121,7 @@ pub(super) fn scan(text: &[u8]) -> Result<Plan, JsonError> {
     if !scanner.rest.is_empty() {
         return Err(scanner.error(JsonErrorKind::TrailingData));
     }
-    if text.first() != Some(&b'{') {
+    if !text.starts_with('{') {
         return Err(JsonError { kind: JsonErrorKind::NotAnObject, offset: 0 });
     }
     let mut plan = scanner.plan;
@@ -138,13 +131,15 @@ pub(super) fn scan(text: &[u8]) -> Result<Plan, JsonError> {
 }
 
 struct Scanner<'t> {
-    text: &'t [u8],
+    text: &'t str,
     rest: &'t [u8],
     /// The open containers around `level`.
     outer: Vec<Level>,
     level: Option<Level>,
-    /// The members of all open objects, outermost first.
-    members: Vec<Member>,
+    /// The offsets of the opening quotes of the names of all open objects, outermost first.
+    members: Vec<u32>,
+    /// Used anew for each object that is sorted.
+    sorting: Vec<Named>,
     plan: Plan,
 }
 
@@ -188,7 +183,7 @@ impl<'t> Scanner<'t> {
     /// answered with `true`.
     fn begin_value(&mut self) -> Result<bool, JsonError> {
         match self.rest {
-            [b'"', text @ ..] => self.rest = self.string(text)?.1,
+            [b'"', text @ ..] => self.rest = self.string(text)?,
             [b'{', rest @ ..] => {
                 let open = self.offset() as u32;
                 self.open(rest, Level::Object { open, first: self.members.len(), ordered: true })?;
@@ -236,14 +231,13 @@ impl<'t> Scanner<'t> {
         let [b'"', text @ ..] = self.rest else {
             return Err(self.error(JsonErrorKind::Syntax));
         };
-        let offset = self.offset();
-        let (escaped, rest) = self.string(text)?;
-        let body = text.get(..text.len() - rest.len() - 1).unwrap_or_default();
-        let member = Member { prefix: name_prefix(body, escaped), offset: offset as u32 };
+        let offset = self.offset() as u32;
+        let rest = self.string(text)?;
         if let Some(Level::Object { first, ordered, .. }) = &mut self.level {
-            // Once out of order, members wait for the sort, which finds duplicates too.
+            // Once out of order, members wait for the sort, which finds repetitions too.
             if *ordered && let Some(last) = self.members.get(*first..).and_then(<[_]>::last) {
-                match compare_members(self.text, last, &member) {
+                let last = self.text.as_bytes().get(*last as usize + 1..).unwrap_or_default();
+                match compare_names(last, text) {
                     Ordering::Less => {}
                     Ordering::Equal => return Err(self.error(JsonErrorKind::DuplicateKey)),
                     Ordering::Greater => *ordered = false,
@@ -251,7 +245,7 @@ impl<'t> Scanner<'t> {
             }
         }
         reserve(&mut self.members, 1);
-        self.members.push(member);
+        self.members.push(offset);
         self.rest = rest;
         self.skip_space();
         self.rest =
@@ -262,28 +256,21 @@ impl<'t> Scanner<'t> {
     /// Lets go of a closed object's members, noting their order when the text has another.
     fn end_object(&mut self, open: u32, first: usize, ordered: bool) -> Result<(), JsonError> {
         if !ordered {
-            let members = self.members.get_mut(first..).unwrap_or_default();
-            // By offset where names are equal, so that each repetition stands behind the first one.
-            members.sort_unstable_by(|a, b| {
-                compare_members(self.text, a, b).then(a.offset.cmp(&b.offset))
-            });
-            let repeated = std::iter::zip(&*members, members.iter().skip(1))
-                .filter(|(a, b)| compare_members(self.text, a, b) == Ordering::Equal)
-                .map(|(_, b)| b.offset)
-                .min();
-            if let Some(offset) = repeated {
-                return Err(JsonError {
-                    kind: JsonErrorKind::DuplicateKey,
-                    offset: offset as usize,
-                });
-            }
-            self.plan.add(open, members);
+            let members = self.members.get(first..).unwrap_or_default();
+            self.sorting.clear();
+            reserve(&mut self.sorting, members.len());
+            self.sorting.extend(members.iter().map(|start| Named::new(self.text, *start)));
+            order::sort(self.text, &mut self.sorting).map_err(|offset| JsonError {
+                kind: JsonErrorKind::DuplicateKey,
+                offset: offset as usize,
+            })?;
+            self.plan.add(open, &self.sorting);
         }
         self.members.truncate(first);
         Ok(())
     }
 
-    fn string(&self, text: &'t [u8]) -> Result<(bool, &'t [u8]), JsonError> {
+    fn string(&self, text: &'t [u8]) -> Result<&'t [u8], JsonError> {
         take_string(text).map_err(|flaw| self.error_at(flaw.kind, flaw.at))
     }
 
@@ -328,10 +315,4 @@ pub(super) fn skip_space(text: &[u8]) -> &[u8] {
         rest = after;
     }
     rest
-}
-
-/// Orders two members by name.
-fn compare_members(text: &[u8], a: &Member, b: &Member) -> Ordering {
-    let name = |member: &Member| text.get(member.offset as usize + 1..).unwrap_or_default();
-    a.prefix.cmp(&b.prefix).then_with(|| compare_names(name(a), name(b)))
 }

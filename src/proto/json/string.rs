@@ -131,19 +131,15 @@ pub(super) struct Flaw<'a> {
     pub(super) at: &'a [u8],
 }
 
-/// Reads a string strictly, given what follows its opening quote. Returns whether it holds an
-/// escape, and what follows its closing quote.
-pub(super) fn take_string(text: &[u8]) -> Result<(bool, &[u8]), Flaw<'_>> {
+/// Reads a string strictly, given what follows its opening quote. Returns what follows its closing
+/// quote.
+pub(super) fn take_string(text: &[u8]) -> Result<&[u8], Flaw<'_>> {
     let mut rest = skip_plain(text);
-    let mut escaped = false;
     loop {
         match rest {
-            [b'"', after @ ..] => return Ok((escaped, after)),
+            [b'"', after @ ..] => return Ok(after),
             [b'\\', after @ ..] => match take_escape(after) {
-                Ok((_, after)) => {
-                    escaped = true;
-                    rest = skip_plain(after);
-                }
+                Ok((_, after)) => rest = skip_plain(after),
                 Err(EscapeError::Syntax(at)) => {
                     return Err(Flaw { kind: JsonErrorKind::Syntax, at });
                 }
@@ -194,20 +190,6 @@ pub(super) fn decoded(body: &str) -> Cow<'_, str> {
     decode(body.as_bytes(), &mut |part| bytes.extend_from_slice(part));
     // Parts are cut at backslashes only, so that what is UTF-8 stays UTF-8.
     Cow::Owned(String::from_utf8(bytes).unwrap_or_default())
-}
-
-/// The first four decoded bytes of a member name given without its quotes, zeros behind a shorter
-/// one. Where two differ, they order the names: padding sorts before every byte that could stand in
-/// its place, and where a real zero byte makes them equal they decide nothing.
-pub(super) fn name_prefix(body: &[u8], escaped: bool) -> u32 {
-    let mut prefix = [0; 4];
-    if escaped {
-        let mut slots = prefix.iter_mut();
-        decode(body, &mut |part| slots.by_ref().zip(part).for_each(|(slot, byte)| *slot = *byte));
-    } else {
-        prefix.iter_mut().zip(body).for_each(|(slot, byte)| *slot = *byte);
-    }
-    u32::from_be_bytes(prefix)
 }
 
 /// Orders two member names by their decoded code points, which is the order of their UTF-8 bytes.

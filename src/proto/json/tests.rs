@@ -1,6 +1,7 @@
 //! Tests of both paths. What only the slow path sees is also run through it alone, so that neither
 //! hides behind the other.
 
+mod properties;
 mod vectors;
 
 use super::*;
@@ -24,7 +25,7 @@ fn slow(text: &[u8]) -> Result<Vec<u8>, JsonError> {
 
 fn scan_slowly(text: &[u8]) -> Result<Object<'_>, JsonError> {
     let (object, _) = trim(text)?;
-    Ok(Object { text: object, padded: true, plan: Some(scan::scan(object.as_bytes())?) })
+    Ok(Object { text: object, padded: true, plan: Some(scan::scan(object)?) })
 }
 
 fn collect(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<u8> {
@@ -315,6 +316,8 @@ fn members_are_read_in_the_order_of_the_text() {
         ("f", "-1.5e3"),
         ("g", "null"),
     ];
+    let value = Object::scan(members[1].1.as_bytes()).unwrap();
+    assert_eq!(collect(|mut sink| value.write_canonical(&mut sink)), br#"{"c":0,"d":1}"#);
     assert_eq!(members, expected.map(|(name, value)| (Cow::Borrowed(name), value)));
     assert!(matches!(members[1].0, Cow::Borrowed(_)));
     assert_eq!(Object::scan(b"{ }").unwrap().members().count(), 0);
@@ -335,6 +338,38 @@ fn top_level_members_can_be_left_out() {
     assert_eq!(without(shuffled, &[]), canonical(shuffled));
     assert_eq!(without(r#"{ "unsigned":1 }"#, &omitted), "{}");
     assert_eq!(without("{ }", &omitted), "{}");
+}
+
+#[test]
+fn many_names_with_long_common_parts_are_sorted() {
+    // Every string over three letters, up to four long, behind a common part, spelt in many ways.
+    let mut names = vec![String::new()];
+    for _ in 0..4 {
+        let longer: Vec<_> = names
+            .iter()
+            .flat_map(|name| ["a", "é", "\u{1f600}"].map(|end| format!("{name}{end}")))
+            .collect();
+        names.extend(longer);
+        names.sort_unstable();
+        names.dedup();
+    }
+    // Steps that have no divisor in common with the number of names visit each name once.
+    assert_eq!(names.len(), 11 * 11);
+    let member = |name: &String| format!("\"common{name}\":0");
+    let sorted = format!("{{{}}}", names.iter().map(member).collect::<Vec<_>>().join(","));
+    for step in [2, 5, 10, 50, 97, 120] {
+        let mixed: Vec<_> = (0..names.len())
+            .map(|index| {
+                let text = member(&names[index * step % names.len()]);
+                match index % 3 {
+                    0 => text.replace('é', "\\u00e9").replace('o', "\\u006f"),
+                    1 => text.replace('\u{1f600}', "\\ud83d\\ude00"),
+                    _ => text,
+                }
+            })
+            .collect();
+        assert_eq!(canonical(format!("{{{}}}", mixed.join(","))), sorted);
+    }
 }
 
 #[test]
