@@ -1,1 +1,339 @@
-//! To be built.
+//! The composition root: the one place that names the real clock, the real network and the registry
+//! of metrics, and puts the parts together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::admin::{Admin, Readiness};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Homeserver, Mode, Outbound};
+use crate::gate::metrics::GateMetrics;
+use crate::gate::{Gate, GateSettings};
+use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
+use crate::keys::keyring::{Keyring, KeyringParts};
+use crate::keys::metrics::KeyMetrics;
+use crate::keys::store::MemoryStore;
+use crate::keys::KeyFetcher;
+use crate::net::FederationTransport;
+use crate::net::https::HttpsTransport;
+use crate::proto::ServerName;
+use crate::proto::ed25519::BannedKeys;
+use crate::proto::validity::Provenance;
+use crate::proxy::body::BodyBudget;
+use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
+use crate::proxy::gateway::{ClientTimeouts, Gateway};
+use crate::proxy::listener::Listener;
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::record::Metrics;
+use crate::proxy::tls::{Certificate, TlsError};
+
+/// How often a request is sent to the homeserver at most: again only when a kept connection turned
+/// out to be closed before anything was answered, and only for methods that may be repeated.
+const ATTEMPTS_MAX: usize = 2;
+
+/// How long the readiness probe waits for a connection to the homeserver.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why fedgate cannot start; the text names the cause and the setting to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {cause}; stop what listens there, or change `{setting}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The setting it comes from.
+        setting: &'static str,
+        /// The system's reason.
+        cause: std::io::Error,
+    },
+    /// A metric family could not be registered: a bug.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Other servers cannot be reached the way the settings say.
+    #[error("outbound: {0}")]
+    Outbound(String),
+    /// The runtime or its signals could not be had from the system.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// No server name was given.
+    #[error("no server name; set `server_name`")]
+    Unnamed,
+    /// The certificate cannot be used.
+    #[error("TLS: {0}; see `listen.tls_certificate` and `listen.tls_private_key`")]
+    Tls(#[from] TlsError),
+}
+
+/// The world outside: real in the program, chosen in tests and in the demo.
+pub struct Outside {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The way to other servers.
+    pub transport: Arc<dyn FederationTransport>,
+}
+
+/// Everything bound and ready to serve.
+pub struct App {
+    listener: Listener,
+    admin: Admin,
+    certificate: Option<Arc<Certificate>>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// Binds the addresses and puts the parts together.
+    pub async fn bind(config: Config, outside: Outside) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        register_process(&registry)?;
+        let certificate = config.listen.tls.clone().map(Certificate::load).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        let socket = bind(config.listen.address, "listen.address").await?;
+        let admin_socket = bind(config.admin.address, "admin.address").await?;
+        let address = socket.local_addr()?;
+        let admin_address = admin_socket.local_addr()?;
+        let (stop, stopping) = watch::channel(false);
+        let readiness =
+            Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
+        let gateway = Arc::new(gateway(&config, outside, &registry)?);
+        let listener = Listener {
+            socket,
+            tls,
+            gateway,
+            connections_max: config.limits.connections_max,
+            drain_timeout: config.limits.drain_timeout,
+        };
+        let admin = Admin { socket: admin_socket, registry, readiness };
+        Ok(Self { listener, admin, certificate, address, admin_address, stop })
+    }
+
+    /// Where other servers are served.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where health and metrics are served.
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Tells the app to stop: send `true`.
+    pub fn stopper(&self) -> watch::Sender<bool> {
+        self.stop.clone()
+    }
+
+    /// Serves until it is told to stop and the requests in flight have ended. Health and metrics can
+    /// be read until then.
+    pub async fn serve(self) {
+        let (ended, admin_stop) = watch::channel(false);
+        let admin = tokio::spawn(self.admin.serve(admin_stop));
+        let reloads = self.certificate.map(|certificate| tokio::spawn(certificate.watch()));
+        self.listener.serve(self.stop.subscribe()).await;
+        ended.send_replace(true);
+        let _panicked = admin.await;
+        if let Some(reloads) = reloads {
+            reloads.abort();
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, setting, cause })
+}
+
+fn gateway(
+    config: &Config,
+    outside: Outside,
+    registry: &Registry,
+) -> Result<Gateway, StartError> {
+    let metrics = Arc::new(Metrics {
+        gate: GateMetrics::register(registry)?,
+        proxy: ProxyMetrics::register(registry)?,
+    });
+    let keyring = keyring(config, &outside, registry)?;
+    let settings = GateSettings {
+        server_names: config.server_names.clone(),
+        mode: config.mode,
+        other_paths: config.listen.other_paths,
+        body_bytes_max: config.limits.body_bytes_max,
+    };
+    register_mode(registry, config.mode)?;
+    Ok(Gateway {
+        gate: Gate::new(settings, keyring, outside.clock),
+        proxy: Arc::new(proxy(config)?),
+        budget: BodyBudget::new(config.limits.buffered_bytes_max),
+        timeouts: ClientTimeouts {
+            head: config.limits.head_timeout,
+            body: config.limits.body_timeout,
+            idle: config.limits.idle_timeout,
+        },
+        trusted_proxies: config.listen.trusted_proxies.clone(),
+        metrics,
+    })
+}
+
+fn proxy(config: &Config) -> Result<HttpProxy<Forwarder>, StartError> {
+    let timeouts = HomeserverTimeouts {
+        connect: config.limits.homeserver_connect_timeout,
+        io: config.limits.homeserver_io_timeout,
+    };
+    let forwarder = Forwarder::new(config.homeserver.clone(), main_name(config)?, timeouts);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let conf = ServerConf { threads, max_retries: ATTEMPTS_MAX, ..ServerConf::default() };
+    let mut proxy = HttpProxy::new(forwarder, Arc::new(conf));
+    proxy.handle_init_modules();
+    Ok(proxy)
+}
+
+/// The name keys are asked for as, and the `Host` of requests that came without one.
+fn main_name(config: &Config) -> Result<ServerName, StartError> {
+    config.server_names.first().cloned().ok_or(StartError::Unnamed)
+}
+
+fn keyring(
+    config: &Config,
+    outside: &Outside,
+    registry: &Registry,
+) -> Result<Keyring, StartError> {
+    let banned = BannedKeys::new(config.keys.banned.iter().copied());
+    let transport = &outside.transport;
+    let mut fetchers: Vec<Arc<dyn KeyFetcher>> = Vec::new();
+    for source in &config.keys.sources {
+        match source {
+            Provenance::Homeserver => fetchers.push(Arc::new(HomeserverFetcher::new(
+                config.homeserver.clone(),
+                main_name(config)?,
+                banned.clone(),
+                Arc::clone(&outside.clock),
+            ))),
+            Provenance::Notary => {
+                for notary in &config.notaries {
+                    let transport = Arc::clone(transport);
+                    let notary = NotaryFetcher::new(transport, banned.clone(), notary.clone());
+                    fetchers.push(Arc::new(notary));
+                }
+            }
+            Provenance::Origin => {
+                let transport = Arc::clone(transport);
+                fetchers.push(Arc::new(OriginFetcher::new(transport, banned.clone())));
+            }
+        }
+    }
+    Ok(Keyring::new(KeyringParts {
+        store: Arc::new(MemoryStore::new(config.keys.cache_entries_max)),
+        fetchers,
+        clock: Arc::clone(&outside.clock),
+        metrics: KeyMetrics::new(registry)?,
+        fetch_timeout: config.keys.fetch_timeout,
+    }))
+}
+
+/// Ready while the homeserver takes connections and nobody has told us to stop.
+struct HomeserverReady {
+    homeserver: Homeserver,
+    stopping: watch::Receiver<bool>,
+}
+
+#[async_trait::async_trait]
+impl Readiness for HomeserverReady {
+    async fn check(&self) -> Result<(), String> {
+        if *self.stopping.borrow() {
+            return Err("draining".to_owned());
+        }
+        let connect = async {
+            match &self.homeserver {
+                Homeserver::Tcp { host, port } => {
+                    TcpStream::connect((host.as_str(), *port)).await.map(drop)
+                }
+                Homeserver::Unix(path) => UnixStream::connect(path).await.map(drop),
+            }
+        };
+        match tokio::time::timeout(READINESS_TIMEOUT, connect).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("homeserver: {error}")),
+            Err(_) => Err(format!("homeserver: no connection within {READINESS_TIMEOUT:?}")),
+        }
+    }
+}
+
+fn register_process(registry: &Registry) -> Result<(), StartError> {
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    let build = IntGaugeVec::new(
+        Opts::new("fedgate_build_info", "Always 1; the version of fedgate is the label"),
+        &["version"],
+    )?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    registry.register(Box::new(build))?;
+    Ok(())
+}
+
+fn register_mode(registry: &Registry, mode: Mode) -> Result<(), StartError> {
+    let gauge = IntGauge::new(
+        "fedgate_observe_mode",
+        "1 while refusals are only counted and everything is forwarded, else 0",
+    )?;
+    gauge.set(i64::from(mode == Mode::Observe));
+    registry.register(Box::new(gauge))?;
+    Ok(())
+}
+
+/// Runs the program: real clock, real network, until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let outside =
+            Outside { clock: Arc::new(SystemClock), transport: transport(&config.outbound)? };
+        let observing = config.mode == Mode::Observe;
+        let app = App::bind(config, outside).await?;
+        let stop = app.stopper();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            info!("stopping: no new connections, requests in flight end");
+            notify(&[NotifyState::Stopping]);
+            stop.send_replace(true);
+        });
+        if observing {
+            warn!("observe mode: nothing is refused, unverified requests reach the homeserver");
+        }
+        info!(address = %app.address(), admin = %app.admin_address(), "ready");
+        notify(&[NotifyState::Ready]);
+        app.serve().await;
+        info!("stopped");
+        Ok(())
+    })
+}
+
+/// Tells systemd, where it asked to be told.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot notify the service manager");
+    }
+}
+
+/// The real way to other servers.
+pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, StartError> {
+    HttpsTransport::from_settings(
+        outbound.ca_file.as_deref(),
+        outbound.allowed_ranges.clone(),
+        &outbound.dns_servers,
+    )
+    .map(|transport| Arc::new(transport) as Arc<dyn FederationTransport>)
+    .map_err(|error| StartError::Outbound(error.to_string()))
+}

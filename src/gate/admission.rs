@@ -1,1 +1,395 @@
-//! To be built.
+//! Everything about a request that can be judged without a key, without IO and without its body.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, HeaderName, Method};
+
+use super::rejection::{Refusal, Rejection};
+use super::route::{Access, Endpoint, route};
+use crate::proto::ed25519::Signature;
+use crate::proto::limits::X_MATRIX_HEADERS_MAX;
+use crate::proto::signed_request::{RequestTarget, TargetError};
+use crate::proto::x_matrix::XMatrix;
+use crate::proto::{KeyId, ServerName};
+
+/// Largest body on an open route, in bytes: the biggest honest one is a notary query for some
+/// hundreds of servers.
+pub const OPEN_BODY_BYTES_MAX: usize = 65_536;
+
+/// Largest head, in bytes of header names and values: eight full X-Matrix headers and as much again.
+pub const HEAD_BYTES_MAX: usize = 65_536;
+
+/// How much of a text a peer chose may stand in a log line, in bytes.
+const DETAIL_BYTES_MAX: usize = 128;
+
+/// A request's head as received.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The bytes of the request target.
+    pub raw_target: &'a [u8],
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// A head that may proceed.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Which operation, for metrics and logs.
+    pub endpoint: Endpoint,
+    /// The method.
+    pub method: Method,
+    /// The target, byte for byte as received.
+    pub target: RequestTarget,
+    /// What the request has to show, and what it showed.
+    pub claim: Claim,
+    /// What its body may be.
+    pub body: BodyRule,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// What a request claims.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nothing: it is open to all.
+    Open,
+    /// Nothing: the gate has no business with it.
+    Other,
+    /// To come from an origin.
+    Signed(Credentials),
+}
+
+/// Who a request says it is from, and the signatures that should prove it.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The claimed origin.
+    pub origin: ServerName,
+    /// Our names the request may have been signed for: the one it states, else each of ours (R21).
+    pub destinations: Vec<ServerName>,
+    /// One signature per header, with distinct key IDs.
+    pub signatures: Vec<(KeyId, Signature)>,
+}
+
+/// What body a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// Any bytes up to the cap: nobody signs them.
+    Bounded {
+        /// The cap in bytes.
+        bytes_max: usize,
+    },
+    /// None at all.
+    Empty,
+    /// Exactly one JSON object up to the cap.
+    Object {
+        /// The cap in bytes.
+        bytes_max: usize,
+    },
+    /// Whatever it is: it passes as it comes.
+    Unbounded,
+}
+
+/// Judges a head. `server_names` are ours; `body_bytes_max` is the cap on signed bodies.
+pub fn admit(
+    head: RequestHead<'_>,
+    server_names: &[ServerName],
+    body_bytes_max: usize,
+) -> Result<Admitted, Refusal> {
+    check_head_size(head)?;
+    let method = check_method(head.method)?;
+    let target = RequestTarget::parse(head.raw_target).map_err(|error| match error {
+        TargetError::TooLong(_) => Refusal::new(Rejection::HeadTooLarge, error),
+        error => Refusal::new(Rejection::TargetRefused, error),
+    })?;
+    let length = declared_length(head.headers)?;
+    check_connection(head.headers)?;
+    let expects_continue = check_expect(head.headers)?;
+    let route = route(&method, &target)?;
+    let body = match (route.access, has_content(&method)) {
+        (Access::Other, _) => BodyRule::Unbounded,
+        (_, false) => BodyRule::Empty,
+        (Access::Open, true) => BodyRule::Bounded { bytes_max: OPEN_BODY_BYTES_MAX },
+        (Access::Signed, true) => BodyRule::Object { bytes_max: body_bytes_max },
+    };
+    body.check_length(length)?;
+    if route.access != Access::Other {
+        check_content_encoding(head.headers)?;
+    }
+    let claim = match route.access {
+        Access::Open => Claim::Open,
+        Access::Other => Claim::Other,
+        Access::Signed => Claim::Signed(credentials(head.headers, server_names)?),
+    };
+    Ok(Admitted { endpoint: route.endpoint, method, target, claim, body, expects_continue })
+}
+
+/// Whether requests with this method carry content in federation (R31, R32).
+fn has_content(method: &Method) -> bool {
+    matches!(*method, Method::PUT | Method::POST)
+}
+
+fn check_head_size(head: RequestHead<'_>) -> Result<(), Refusal> {
+    let bytes: usize = head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
+    if bytes <= HEAD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(Rejection::HeadTooLarge, format_args!("{bytes} bytes of headers")))
+}
+
+fn check_method(method: &Method) -> Result<Method, Refusal> {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::POST,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ];
+    if known.contains(method) {
+        return Ok(method.clone());
+    }
+    Err(Refusal::new(Rejection::MethodNotAllowed, shown(method.as_str().as_bytes())))
+}
+
+/// The body's declared length, if there is one; refuses whatever two parsers could read differently
+/// (threats B1). `Some(None)` would be a chunked body: it is `None` here, and the body will tell.
+fn declared_length(headers: &HeaderMap) -> Result<DeclaredLength, Refusal> {
+    let ambiguous = |detail: &str| Refusal::new(Rejection::FramingAmbiguous, detail);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (length, coding) = (lengths.next(), codings.next());
+    if lengths.next().is_some() {
+        return Err(ambiguous("more than one Content-Length"));
+    }
+    if codings.next().is_some() {
+        return Err(ambiguous("more than one Transfer-Encoding"));
+    }
+    match (length, coding) {
+        (None, None) => Ok(DeclaredLength::None),
+        (Some(_), Some(_)) => Err(ambiguous("both Content-Length and Transfer-Encoding")),
+        (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(DeclaredLength::Chunked)
+        }
+        (None, Some(_)) => Err(ambiguous("Transfer-Encoding is not chunked alone")),
+        (Some(length), None) => parse_length(length.as_bytes())
+            .map(DeclaredLength::Bytes)
+            .ok_or_else(|| ambiguous("Content-Length is not a plain number")),
+    }
+}
+
+/// `0` or digits without leading zeros: `+5`, `05` and `5, 5` are read differently by different
+/// parsers.
+fn parse_length(text: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(text).ok()?;
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeclaredLength {
+    Bytes(u64),
+    Chunked,
+    None,
+}
+
+impl BodyRule {
+    /// The most bytes that are read.
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Self::Bounded { bytes_max } | Self::Object { bytes_max } => bytes_max,
+            Self::Empty => 0,
+            Self::Unbounded => usize::MAX,
+        }
+    }
+
+    /// The refusal for a body with more bytes than that.
+    pub fn overrun(self) -> Refusal {
+        match self {
+            Self::Empty => Refusal::new(Rejection::BodyForbidden, "a body where none belongs"),
+            Self::Bounded { bytes_max } | Self::Object { bytes_max } => {
+                Refusal::new(Rejection::BodyTooLarge, format_args!("more than {bytes_max} bytes"))
+            }
+            Self::Unbounded => Refusal::new(Rejection::InternalError, "overrun of no bound"),
+        }
+    }
+
+    fn check_length(self, declared: DeclaredLength) -> Result<(), Refusal> {
+        let over = match (self, declared) {
+            (Self::Unbounded, _) | (_, DeclaredLength::None) => false,
+            (_, DeclaredLength::Bytes(length)) => {
+                usize::try_from(length).map_or(true, |length| length > self.bytes_max())
+            }
+            // A chunked body may still turn out empty, but no honest sender frames nothing.
+            (rule, DeclaredLength::Chunked) => rule == Self::Empty,
+        };
+        if over { Err(self.overrun()) } else { Ok(()) }
+    }
+}
+
+/// Only options that say something about the connection itself: any other would make a hop strip a
+/// header that the next one relies on (threats B13).
+fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+    const ALLOWED: [&str; 6] =
+        ["close", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection"];
+    for value in headers.get_all(CONNECTION) {
+        let options = str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}").split(',');
+        for option in options.map(str::trim).filter(|o| !o.is_empty()) {
+            if !ALLOWED.iter().any(|allowed| allowed.eq_ignore_ascii_case(option)) {
+                return Err(Refusal::new(
+                    Rejection::RequestMalformed,
+                    format_args!("Connection names {}", shown(option.as_bytes())),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the client waits for `100 Continue`; refuses any other expectation (threats B15).
+fn check_expect(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut expects = false;
+    for value in headers.get_all(EXPECT) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::new(Rejection::ExpectationUnsupported, shown(value.as_bytes())));
+        }
+        expects = true;
+    }
+    Ok(expects)
+}
+
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            return Err(Refusal::new(Rejection::ContentEncoding, shown(value.as_bytes())));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the X-Matrix headers: all must agree on origin and destination and carry distinct keys
+/// (R10 to R24).
+fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, Refusal> {
+    let mut found: Vec<XMatrix> = Vec::new();
+    for value in headers.get_all(AUTHORIZATION) {
+        let parsed = XMatrix::parse(value.as_bytes())
+            .map_err(|error| Refusal::new(Rejection::HeaderMalformed, error))?;
+        found.extend(parsed);
+        if found.len() > X_MATRIX_HEADERS_MAX {
+            return Err(Refusal::new(
+                Rejection::HeadersDisagree,
+                format_args!("more than {X_MATRIX_HEADERS_MAX} X-Matrix headers"),
+            ));
+        }
+    }
+    let Some(first) = found.first() else {
+        return Err(Refusal::new(Rejection::HeaderMissing, "no X-Matrix header"));
+    };
+    if let Some(other) = found.iter().find(|x| x.origin != first.origin) {
+        return Err(Refusal::new(
+            Rejection::HeadersDisagree,
+            format_args!("origins {} and {}", first.origin, other.origin),
+        ));
+    }
+    if found.iter().any(|x| x.destination != first.destination) {
+        return Err(Refusal::new(Rejection::HeadersDisagree, "different destinations"));
+    }
+    Ok(Credentials {
+        origin: first.origin.clone(),
+        destinations: destinations(first.destination.as_deref(), own)?,
+        signatures: signatures(&found)?,
+    })
+}
+
+/// The stated destination, which must be ours byte for byte (R22), else each of our names (R21).
+fn destinations(stated: Option<&str>, own: &[ServerName]) -> Result<Vec<ServerName>, Refusal> {
+    let Some(stated) = stated else { return Ok(own.to_vec()) };
+    own.iter().find(|name| name.as_str() == stated).map(|name| vec![name.clone()]).ok_or_else(
+        || {
+            Refusal::new(
+                Rejection::DestinationMismatch,
+                format_args!("destination is {}", shown(stated.as_bytes())),
+            )
+        },
+    )
+}
+
+fn signatures(headers: &[XMatrix]) -> Result<Vec<(KeyId, Signature)>, Refusal> {
+    let mut signatures: Vec<(KeyId, Signature)> = Vec::with_capacity(headers.len());
+    let mut unsupported = None;
+    for header in headers {
+        let id = match KeyId::parse(&header.key) {
+            Ok(id) if id.is_ed25519() => id,
+            // R43: it does not authenticate, but another header may.
+            _ => {
+                unsupported = Some(&header.key);
+                continue;
+            }
+        };
+        if signatures.iter().any(|(known, _)| *known == id) {
+            return Err(Refusal::new(
+                Rejection::HeadersDisagree,
+                format_args!("key {id} is used twice"),
+            ));
+        }
+        let signature = Signature::from_base64(&header.sig).ok_or_else(|| {
+            Refusal::new(
+                Rejection::BadSignature,
+                format_args!("signature by {id} is not the base64 of 64 bytes"),
+            )
+        })?;
+        signatures.push((id, signature));
+    }
+    match (signatures.is_empty(), unsupported) {
+        (true, Some(key)) => Err(Refusal::new(
+            Rejection::KeyUnsupported,
+            format_args!("key ID {}", shown(key.as_bytes())),
+        )),
+        _ => Ok(signatures),
+    }
+}
+
+/// A text a peer chose, made fit for a log line: bounded, printable ASCII.
+pub fn shown(bytes: &[u8]) -> String {
+    let cut = bytes.get(..DETAIL_BYTES_MAX);
+    let mut text = cut.unwrap_or(bytes).escape_ascii().to_string();
+    if cut.is_some_and(|cut| cut.len() < bytes.len()) {
+        text.push_str("...");
+    }
+    text
+}
+
+/// Header fields that only say something about one hop, or that a peer could use to speak in the
+/// gate's name; they never reach the homeserver (R101, R102, threats B13).
+pub fn is_stripped(name: &HeaderName) -> bool {
+    const STRIPPED: [&str; 15] = [
+        "connection",
+        "expect",
+        "forwarded",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-matrix-origin",
+        "x-original-url",
+        "x-real-ip",
+    ];
+    let name = name.as_str();
+    // Header names are lower-case here. CGI-like servers read `_` as `-`, so a name with `_` is an
+    // alias of one of the others.
+    STRIPPED.contains(&name)
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-fedgate-")
+        || name.contains('_')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,247 @@
-//! What may pass.
+//! What may pass: the order of checks, in one file.
+//!
+//! The three steps of [`Gate`] are called in turn by the proxy: [`Gate::admit`] on the head,
+//! [`Gate::find_keys`] (the only one that waits), [`Gate::judge`] on the whole body. Each refuses
+//! with a [`Refusal`]; the last one mints the [`Permit`].
 
 pub mod admission;
+pub mod metrics;
 pub mod permit;
 pub mod rejection;
 pub mod route;
 
-pub use permit::Permit;
-pub use rejection::Rejection;
+use std::sync::Arc;
+
+use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
+pub use permit::{Authorization, Permit};
+pub use rejection::{Refusal, Rejection};
+
+use crate::clock::Clock;
+use crate::config::{Mode, OtherPaths};
+use crate::keys::{KeyAnswer, Keyring};
+use crate::proto::ServerName;
+use crate::proto::ed25519::Signature;
+use crate::proto::json::{JsonError, JsonErrorKind, Object};
+use crate::proto::signed_request::SignedRequest;
+use crate::proto::validity::TrustedKey;
+use crate::proto::verify::{KeyedSignature, VerifiedOrigin, VerifyError, verify_request};
+use crate::proto::x_matrix::header_value;
+
+/// The gate's settings.
+#[derive(Clone, Debug)]
+pub struct GateSettings {
+    /// Our own server names. Never empty.
+    pub server_names: Vec<ServerName>,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+    /// What happens to paths outside federation.
+    pub other_paths: OtherPaths,
+    /// Cap on signed bodies, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// Decides what may pass.
+pub struct Gate {
+    settings: GateSettings,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+}
+
+/// The keys found for a request's signatures: each valid at the time of the lookup.
+#[derive(Debug, Default)]
+pub struct FoundKeys(Vec<(TrustedKey, Signature)>);
+
+impl Gate {
+    /// A gate that asks `keyring` for keys.
+    pub fn new(settings: GateSettings, keyring: Keyring, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, keyring, clock }
+    }
+
+    /// Judges a head: no IO, no memory spent.
+    pub fn admit(&self, head: RequestHead<'_>) -> Result<Admitted, Refusal> {
+        let admitted = admit(head, &self.settings.server_names, self.settings.body_bytes_max)?;
+        if matches!(admitted.claim, Claim::Other)
+            && self.settings.other_paths == OtherPaths::Refuse
+        {
+            return Err(Refusal::new(
+                Rejection::OtherPath,
+                admission::shown(admitted.target.path().as_bytes()),
+            ));
+        }
+        Ok(admitted)
+    }
+
+    /// Finds the keys for the claimed signatures, before the body is read: a stranger without a key
+    /// costs no memory.
+    pub async fn find_keys(&self, claim: &Claim) -> Result<FoundKeys, Refusal> {
+        let Claim::Signed(credentials) = claim else { return Ok(FoundKeys::default()) };
+        let ids: Vec<_> = credentials.signatures.iter().map(|(id, _)| id.clone()).collect();
+        let answers =
+            self.keyring.request_keys(&credentials.origin, &ids).await.map_err(|unavailable| {
+                Refusal::new(Rejection::KeyUnavailable, unavailable.causes)
+                    .retry_after(unavailable.retry_after)
+            })?;
+        let mut found = Vec::with_capacity(ids.len());
+        let mut missing = None;
+        for ((id, signature), answer) in credentials.signatures.iter().zip(answers) {
+            let (rejection, detail) = match answer {
+                KeyAnswer::Valid(key) => {
+                    found.push((key, *signature));
+                    continue;
+                }
+                KeyAnswer::Expired { effective_until } => (
+                    Rejection::KeyExpired,
+                    format!("{id} was valid until {effective_until}, now {}", self.clock.now()),
+                ),
+                KeyAnswer::Retired { expired_ts } => {
+                    (Rejection::KeyRetired, format!("{id} is retired since {expired_ts}"))
+                }
+                KeyAnswer::Unknown => {
+                    (Rejection::KeyUnknown, format!("{id} of {}", credentials.origin))
+                }
+            };
+            missing.get_or_insert_with(|| Refusal::new(rejection, detail));
+        }
+        // A signature by a key that is unknown or past its time is skipped when another one counts
+        // (interop 5, row 16).
+        match (found.is_empty(), missing) {
+            (true, Some(refusal)) => Err(refusal),
+            (true, None) => Err(Refusal::new(Rejection::HeaderMissing, "no usable signature")),
+            (false, _) => Ok(FoundKeys(found)),
+        }
+    }
+
+    /// The verdict on a whole request.
+    pub fn judge(
+        &self,
+        admitted: &Admitted,
+        keys: &FoundKeys,
+        body: &[u8],
+    ) -> Result<Permit, Refusal> {
+        let credentials = match &admitted.claim {
+            Claim::Open => return Ok(Permit::open()),
+            Claim::Other => return Ok(Permit::other()),
+            Claim::Signed(credentials) => credentials,
+        };
+        let content = match admitted.body {
+            BodyRule::Object { .. } => Some(Object::scan(body).map_err(refuse_json)?),
+            BodyRule::Bounded { .. } | BodyRule::Empty | BodyRule::Unbounded => None,
+        };
+        let verified = self.verify(admitted, credentials, keys, content.as_ref())?;
+        let authorization = keys
+            .0
+            .iter()
+            .map(|(key, sig)| header_value(&key.server, verified.destination(), &key.id, sig))
+            .collect();
+        Ok(Permit::verified(verified, authorization))
+    }
+
+    fn verify(
+        &self,
+        admitted: &Admitted,
+        credentials: &Credentials,
+        keys: &FoundKeys,
+        content: Option<&Object<'_>>,
+    ) -> Result<VerifiedOrigin, Refusal> {
+        let now = self.clock.now();
+        let signatures: Vec<_> =
+            keys.0.iter().map(|(key, signature)| KeyedSignature { key, signature }).collect();
+        let mut refusal = Refusal::new(Rejection::InternalError, "no destination to verify for");
+        for destination in &credentials.destinations {
+            let request = SignedRequest {
+                method: admitted.method.as_str(),
+                target: &admitted.target,
+                origin: &credentials.origin,
+                destination,
+                content,
+            };
+            match verify_request(&request, &signatures, now) {
+                Ok(verified) => return Ok(verified),
+                Err(error) => refusal = refuse_signature(&error),
+            }
+        }
+        Err(refusal)
+    }
+
+    /// In observe mode, the permit to forward what would have been refused. Requests that HTTP
+    /// itself leaves unclear are refused in any mode: there is no one thing to forward.
+    pub fn observe(&self, refusal: Refusal) -> Result<Permit, Refusal> {
+        match self.settings.mode {
+            Mode::Observe if is_observable(refusal.rejection) => Ok(Permit::observed(refusal)),
+            Mode::Enforce | Mode::Observe => Err(refusal),
+        }
+    }
+
+    /// Whether refusals are held back.
+    pub fn is_observing(&self) -> bool {
+        self.settings.mode == Mode::Observe
+    }
+}
+
+fn refuse_json(error: JsonError) -> Refusal {
+    let rejection = match error.kind {
+        JsonErrorKind::DuplicateKey
+        | JsonErrorKind::IntegerTooLong
+        | JsonErrorKind::LoneSurrogate
+        | JsonErrorKind::NumberNotFinite
+        | JsonErrorKind::TooDeep => Rejection::BodyAmbiguous,
+        JsonErrorKind::NotAnObject => Rejection::BodyNotObject,
+        JsonErrorKind::ByteOrderMark
+        | JsonErrorKind::NotUtf8
+        | JsonErrorKind::Syntax
+        | JsonErrorKind::TrailingData => Rejection::BodyNotJson,
+    };
+    Refusal::new(rejection, error)
+}
+
+fn refuse_signature(error: &VerifyError) -> Refusal {
+    match error {
+        VerifyError::BadSignature(id) => {
+            Refusal::new(Rejection::BadSignature, format_args!("signature by {id}"))
+        }
+        VerifyError::Expired(id, expired) => Refusal::new(
+            Rejection::KeyExpired,
+            format_args!("{id} was valid until {}, now {}", expired.effective_until, expired.now),
+        ),
+        VerifyError::ForeignKey(id) => {
+            Refusal::new(Rejection::InternalError, format_args!("key {id} of another server"))
+        }
+        VerifyError::Unsigned => Refusal::new(Rejection::HeaderMissing, "no usable signature"),
+    }
+}
+
+/// Whether a refusal is a judgement about the request, not about HTTP or our own bounds.
+const fn is_observable(rejection: Rejection) -> bool {
+    match rejection {
+        Rejection::BadSignature
+        | Rejection::BodyAmbiguous
+        | Rejection::BodyNotJson
+        | Rejection::BodyNotObject
+        | Rejection::DestinationMismatch
+        | Rejection::HeaderMalformed
+        | Rejection::HeaderMissing
+        | Rejection::HeadersDisagree
+        | Rejection::KeyExpired
+        | Rejection::KeyRetired
+        | Rejection::KeyUnavailable
+        | Rejection::KeyUnknown
+        | Rejection::KeyUnsupported => true,
+        Rejection::BodyForbidden
+        | Rejection::BodyTimeout
+        | Rejection::BodyTooLarge
+        | Rejection::ClientGone
+        | Rejection::ContentEncoding
+        | Rejection::ExpectationUnsupported
+        | Rejection::FramingAmbiguous
+        | Rejection::HeadTimeout
+        | Rejection::HeadTooLarge
+        | Rejection::HomeserverTimeout
+        | Rejection::HomeserverUnavailable
+        | Rejection::InternalError
+        | Rejection::MethodNotAllowed
+        | Rejection::OtherPath
+        | Rejection::Overloaded
+        | Rejection::RequestMalformed
+        | Rejection::TargetRefused => false,
+    }
+}

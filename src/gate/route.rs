@@ -1,1 +1,325 @@
-//! To be built.
+//! Which operation a request asks for: an anchored table over method and raw path.
+//!
+//! Only the seven open operations of the spec pass without a signature, by exact method and path.
+//! Everything else under a federation prefix is signed, known or not (R1 to R5): the table of signed
+//! operations serves metrics, never a decision.
+
+use http::Method;
+
+use super::rejection::{Refusal, Rejection};
+use crate::proto::signed_request::RequestTarget;
+
+/// An operation, as a metric label. Closed: what is not listed is [`Endpoint::Unlisted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// `GET /_matrix/federation/v1/backfill/{roomId}`
+    Backfill,
+    /// `GET /_matrix/federation/v1/event/{eventId}`
+    Event,
+    /// `GET /_matrix/federation/v1/event_auth/{roomId}/{eventId}`
+    EventAuth,
+    /// `PUT /_matrix/federation/v1/exchange_third_party_invite/{roomId}`
+    ExchangeThirdPartyInvite,
+    /// `POST /_matrix/federation/v1/get_missing_events/{roomId}`
+    GetMissingEvents,
+    /// `GET /_matrix/federation/v1/hierarchy/{roomId}`
+    Hierarchy,
+    /// `PUT /_matrix/federation/v{1,2}/invite/{roomId}/{eventId}`
+    Invite,
+    /// `GET` and `POST /_matrix/key/v2/query`
+    KeyQuery,
+    /// `GET /_matrix/key/v2/server`
+    KeyServer,
+    /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
+    MakeJoin,
+    /// `GET /_matrix/federation/v1/make_knock/{roomId}/{userId}`
+    MakeKnock,
+    /// `GET /_matrix/federation/v1/make_leave/{roomId}/{userId}`
+    MakeLeave,
+    /// `GET /_matrix/federation/v1/media/{download,thumbnail}/{mediaId}`
+    Media,
+    /// `PUT` and `POST /_matrix/federation/v1/3pid/onbind`
+    Onbind,
+    /// `GET /_matrix/federation/v1/openid/userinfo`
+    OpenidUserinfo,
+    /// A path outside federation.
+    Other,
+    /// `POST /_matrix/policy/v1/sign`
+    PolicySign,
+    /// `GET` and `POST /_matrix/federation/v1/publicRooms`
+    PublicRooms,
+    /// `GET /_matrix/federation/v1/query/{queryType}`
+    Query,
+    /// `PUT /_matrix/federation/v1/send/{txnId}`
+    Send,
+    /// `PUT /_matrix/federation/v{1,2}/send_join/{roomId}/{eventId}`
+    SendJoin,
+    /// `PUT /_matrix/federation/v1/send_knock/{roomId}/{eventId}`
+    SendKnock,
+    /// `PUT /_matrix/federation/v{1,2}/send_leave/{roomId}/{eventId}`
+    SendLeave,
+    /// `GET /_matrix/federation/v1/state/{roomId}`
+    State,
+    /// `GET /_matrix/federation/v1/state_ids/{roomId}`
+    StateIds,
+    /// `GET /_matrix/federation/v1/timestamp_to_event/{roomId}`
+    TimestampToEvent,
+    /// A signed path that the table does not list.
+    Unlisted,
+    /// `GET /_matrix/federation/v1/user/devices/{userId}`
+    UserDevices,
+    /// `POST /_matrix/federation/v1/user/keys/{claim,query}`
+    UserKeys,
+    /// `GET /_matrix/federation/v1/version`
+    Version,
+    /// `GET /.well-known/matrix/server`
+    WellKnown,
+}
+
+/// What a request has to show before it is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: one of the spec's open operations.
+    Open,
+    /// Nothing, and the gate has no business with it.
+    Other,
+    /// A valid signature of its origin.
+    Signed,
+}
+
+/// The outcome of routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which operation.
+    pub endpoint: Endpoint,
+    /// What it has to show.
+    pub access: Access,
+}
+
+/// The open operations: path, methods. `{}` is one non-empty segment. The forms of the key endpoints
+/// beyond v1.19 are those deployed servers still ask for (R3, R8).
+const OPEN: [(&str, &[Method], Endpoint); 9] = [
+    ("/.well-known/matrix/server", &[Method::GET], Endpoint::WellKnown),
+    ("/_matrix/federation/v1/version", &[Method::GET], Endpoint::Version),
+    ("/_matrix/federation/v1/openid/userinfo", &[Method::GET], Endpoint::OpenidUserinfo),
+    ("/_matrix/federation/v1/3pid/onbind", &[Method::PUT, Method::POST], Endpoint::Onbind),
+    ("/_matrix/key/v2/server", &[Method::GET], Endpoint::KeyServer),
+    ("/_matrix/key/v2/server/{}", &[Method::GET], Endpoint::KeyServer),
+    ("/_matrix/key/v2/query", &[Method::POST], Endpoint::KeyQuery),
+    ("/_matrix/key/v2/query/{}", &[Method::GET], Endpoint::KeyQuery),
+    ("/_matrix/key/v2/query/{}/{}", &[Method::GET], Endpoint::KeyQuery),
+];
+
+/// The signed operations the metrics tell apart; a trailing slash is allowed on each, as Synapse
+/// does.
+const SIGNED: [(&str, Endpoint); 33] = [
+    ("/_matrix/federation/v1/backfill/{}", Endpoint::Backfill),
+    ("/_matrix/federation/v1/event/{}", Endpoint::Event),
+    ("/_matrix/federation/v1/event_auth/{}/{}", Endpoint::EventAuth),
+    ("/_matrix/federation/v1/exchange_third_party_invite/{}", Endpoint::ExchangeThirdPartyInvite),
+    ("/_matrix/federation/v1/get_missing_events/{}", Endpoint::GetMissingEvents),
+    ("/_matrix/federation/v1/hierarchy/{}", Endpoint::Hierarchy),
+    ("/_matrix/federation/v1/invite/{}/{}", Endpoint::Invite),
+    ("/_matrix/federation/v2/invite/{}/{}", Endpoint::Invite),
+    ("/_matrix/federation/v1/make_join/{}/{}", Endpoint::MakeJoin),
+    ("/_matrix/federation/v1/make_knock/{}/{}", Endpoint::MakeKnock),
+    ("/_matrix/federation/v1/make_leave/{}/{}", Endpoint::MakeLeave),
+    ("/_matrix/federation/v1/media/download/{}", Endpoint::Media),
+    ("/_matrix/federation/v1/media/thumbnail/{}", Endpoint::Media),
+    ("/_matrix/federation/v1/publicRooms", Endpoint::PublicRooms),
+    ("/_matrix/federation/v1/query/{}", Endpoint::Query),
+    ("/_matrix/federation/v1/send/{}", Endpoint::Send),
+    ("/_matrix/federation/v1/send_join/{}/{}", Endpoint::SendJoin),
+    ("/_matrix/federation/v2/send_join/{}/{}", Endpoint::SendJoin),
+    ("/_matrix/federation/v1/send_knock/{}/{}", Endpoint::SendKnock),
+    ("/_matrix/federation/v1/send_leave/{}/{}", Endpoint::SendLeave),
+    ("/_matrix/federation/v2/send_leave/{}/{}", Endpoint::SendLeave),
+    ("/_matrix/federation/v1/state/{}", Endpoint::State),
+    ("/_matrix/federation/v1/state_ids/{}", Endpoint::StateIds),
+    ("/_matrix/federation/v1/timestamp_to_event/{}", Endpoint::TimestampToEvent),
+    ("/_matrix/federation/unstable/org.matrix.msc3030/timestamp_to_event/{}", Endpoint::TimestampToEvent),
+    ("/_matrix/federation/v1/user/devices/{}", Endpoint::UserDevices),
+    ("/_matrix/federation/v1/user/keys/claim", Endpoint::UserKeys),
+    ("/_matrix/federation/unstable/user/keys/claim", Endpoint::UserKeys),
+    ("/_matrix/federation/v1/user/keys/query", Endpoint::UserKeys),
+    ("/_matrix/policy/v1/sign", Endpoint::PolicySign),
+    ("/_matrix/policy/unstable/org.matrix.msc4284/sign", Endpoint::PolicySign),
+    ("/_matrix/federation/unstable/org.matrix.msc2946/hierarchy/{}", Endpoint::Hierarchy),
+    ("/_matrix/federation/unstable/org.matrix.msc3916.v2/media/download/{}", Endpoint::Media),
+];
+
+/// Prefixes under which everything is signed unless listed as open.
+const SIGNED_PREFIXES: [&str; 2] = ["/_matrix/federation", "/_matrix/policy"];
+
+/// The prefix of the key endpoints: open as listed, nothing else.
+const KEY_PREFIX: &str = "/_matrix/key";
+
+/// How many leading segments of a path under our prefixes name the operation: `_matrix`,
+/// `federation`, the version, the operation. An escape in one of them is another spelling of a path
+/// that some router decodes and some does not.
+const FIXED_SEGMENTS: usize = 4;
+
+/// How often a path may be percent-decoded before it is given up as an attempt to hide something.
+const DECODE_ROUNDS_MAX: usize = 4;
+
+/// Finds the operation of a request.
+pub fn route(method: &Method, target: &RequestTarget) -> Result<Route, Refusal> {
+    let path = target.path();
+    if let Some((_, methods, endpoint)) = OPEN.iter().find(|(p, _, _)| matches(p, path)) {
+        if methods.contains(method) {
+            return Ok(Route { endpoint: *endpoint, access: Access::Open });
+        }
+        return Err(Refusal::new(Rejection::MethodNotAllowed, format_args!("{method} {path}")));
+    }
+    if SIGNED_PREFIXES.iter().any(|prefix| under(prefix, path)) {
+        refuse_escapes_in_fixed_part(path)?;
+        return Ok(Route { endpoint: signed_endpoint(path), access: Access::Signed });
+    }
+    if under(KEY_PREFIX, path) {
+        return Err(Refusal::new(Rejection::OtherPath, "no such key endpoint"));
+    }
+    refuse_hidden_prefix(path)?;
+    Ok(Route { endpoint: Endpoint::Other, access: Access::Other })
+}
+
+fn signed_endpoint(path: &str) -> Endpoint {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    SIGNED
+        .iter()
+        .find(|(pattern, _)| matches(pattern, path))
+        .map_or(Endpoint::Unlisted, |(_, endpoint)| *endpoint)
+}
+
+/// Whether `path` has exactly the segments of `pattern`, where `{}` stands for any one.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut want = pattern.split('/');
+    let mut have = path.split('/');
+    loop {
+        match (want.next(), have.next()) {
+            (None, None) => return true,
+            (Some("{}"), Some(_)) => {}
+            (Some(want), Some(have)) if want == have => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether `path` is `prefix` or lies below it.
+fn under(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn refuse_escapes_in_fixed_part(path: &str) -> Result<(), Refusal> {
+    let escaped = path.split('/').skip(1).take(FIXED_SEGMENTS).find(|s| s.contains('%'));
+    escaped.map_or(Ok(()), |segment| {
+        Err(Refusal::new(
+            Rejection::TargetRefused,
+            format_args!("escape in the fixed part of the path: {segment}"),
+        ))
+    })
+}
+
+/// Refuses a path that a decoding or case-folding router would take for one of ours: forwarded as
+/// "other", it would pass unverified.
+fn refuse_hidden_prefix(path: &str) -> Result<(), Refusal> {
+    let mut seen = path.to_ascii_lowercase();
+    for _ in 0..DECODE_ROUNDS_MAX {
+        // A path parameter (`;x`) hides from a router that cuts it off before matching.
+        let plain: String =
+            seen.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect::<Vec<_>>().join("/");
+        let hidden = SIGNED_PREFIXES.iter().chain([&KEY_PREFIX]).any(|p| under(p, &plain))
+            || under("/.well-known/matrix/server", &plain);
+        if hidden {
+            return Err(Refusal::new(
+                Rejection::TargetRefused,
+                "another spelling of a federation path",
+            ));
+        }
+        let decoded = percent_decode_ascii(&seen);
+        if decoded == seen {
+            return Ok(());
+        }
+        seen = collapse(&decoded.to_ascii_lowercase());
+    }
+    Err(Refusal::new(Rejection::TargetRefused, "path is percent-encoded over and over"))
+}
+
+/// Decodes the escapes that stand for ASCII; others cannot spell one of our prefixes.
+fn percent_decode_ascii(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte.filter(u8::is_ascii) {
+            Some(byte) => {
+                out.push(char::from(byte));
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push('%');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Reads backslashes as slashes, and drops empty and dot segments, as a lenient router might.
+fn collapse(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let slashed = path.replace('\\', "/");
+    for segment in slashed.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+impl Endpoint {
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Backfill => "backfill",
+            Self::Event => "event",
+            Self::EventAuth => "event_auth",
+            Self::ExchangeThirdPartyInvite => "exchange_third_party_invite",
+            Self::GetMissingEvents => "get_missing_events",
+            Self::Hierarchy => "hierarchy",
+            Self::Invite => "invite",
+            Self::KeyQuery => "key_query",
+            Self::KeyServer => "key_server",
+            Self::MakeJoin => "make_join",
+            Self::MakeKnock => "make_knock",
+            Self::MakeLeave => "make_leave",
+            Self::Media => "media",
+            Self::Onbind => "onbind",
+            Self::OpenidUserinfo => "openid_userinfo",
+            Self::Other => "other",
+            Self::PolicySign => "policy_sign",
+            Self::PublicRooms => "public_rooms",
+            Self::Query => "query",
+            Self::Send => "send",
+            Self::SendJoin => "send_join",
+            Self::SendKnock => "send_knock",
+            Self::SendLeave => "send_leave",
+            Self::State => "state",
+            Self::StateIds => "state_ids",
+            Self::TimestampToEvent => "timestamp_to_event",
+            Self::Unlisted => "unlisted",
+            Self::UserDevices => "user_devices",
+            Self::UserKeys => "user_keys",
+            Self::Version => "version",
+            Self::WellKnown => "well_known",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! What is refused before any key is looked up.
+
+use http::HeaderValue;
+
+use super::*;
+
+const HEADER: &str = r#"X-Matrix origin="o.example",destination="d.example",key="ed25519:1",sig="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA""#;
+
+fn own() -> Vec<ServerName> {
+    ["d.example", "e.example"].map(|name| ServerName::parse(name).unwrap()).to_vec()
+}
+
+fn try_admit(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Admitted, Rejection> {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    let head = RequestHead { method: &method, raw_target: target.as_bytes(), headers: &map };
+    admit(head, &own(), 1_000).map_err(|refusal| refusal.rejection)
+}
+
+fn refusal(method: &str, target: &str, headers: &[(&str, &str)]) -> Rejection {
+    try_admit(method, target, headers).unwrap_err()
+}
+
+const EVENT: &str = "/_matrix/federation/v1/event/x";
+const SEND: &str = "/_matrix/federation/v1/send/1";
+
+fn with_auth<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    values.iter().map(|value| ("authorization", *value)).collect()
+}
+
+fn credentials_of(values: &[&str]) -> Result<Credentials, Rejection> {
+    match try_admit("GET", EVENT, &with_auth(values))?.claim {
+        Claim::Signed(credentials) => Ok(credentials),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn r1_a_signed_route_without_header_is_401() {
+    assert_eq!(refusal("GET", EVENT, &[]), Rejection::HeaderMissing);
+    assert_eq!(refusal("GET", EVENT, &with_auth(&["Bearer x"])), Rejection::HeaderMissing);
+    let scoped = HEADER.replace("X-Matrix", "X-Matrix-Scoped");
+    assert_eq!(refusal("GET", EVENT, &with_auth(&[&scoped])), Rejection::HeaderMissing);
+}
+
+#[test]
+fn r9_an_open_route_needs_none_and_minds_none() {
+    let target = "/_matrix/federation/v1/version";
+    for headers in [vec![], with_auth(&["X-Matrix broken"]), with_auth(&[HEADER])] {
+        assert!(matches!(try_admit("GET", target, &headers).unwrap().claim, Claim::Open));
+    }
+}
+
+#[test]
+fn r20_an_origin_outside_the_grammar_is_400() {
+    let header = HEADER.replace("o.example", "localhost:http");
+    assert_eq!(credentials_of(&[&header]).unwrap_err(), Rejection::HeaderMalformed);
+}
+
+#[test]
+fn r21_a_missing_destination_stands_for_each_of_our_names() {
+    let header = HEADER.replace(r#"destination="d.example","#, "");
+    assert_eq!(credentials_of(&[&header]).unwrap().destinations, own());
+    assert_eq!(credentials_of(&[HEADER]).unwrap().destinations, own()[..1]);
+}
+
+#[test]
+fn r22_foreign_destination_is_401() {
+    for destination in ["other.example", "D.example", "d.example:8448", ""] {
+        let header = HEADER.replace("d.example", destination);
+        assert_eq!(
+            credentials_of(&[&header]).unwrap_err(),
+            Rejection::DestinationMismatch,
+            "{destination}"
+        );
+    }
+}
+
+#[test]
+fn r23_several_headers_must_agree() {
+    let second = HEADER.replace("ed25519:1", "ed25519:2");
+    let found = credentials_of(&[HEADER, &second]).unwrap();
+    assert_eq!(found.signatures.len(), 2);
+    for other in [
+        HEADER.to_owned(),
+        second.replace("o.example", "p.example"),
+        second.replace("d.example", "e.example"),
+        second.replace(r#"destination="d.example","#, ""),
+    ] {
+        let rejection = credentials_of(&[HEADER, &other]).unwrap_err();
+        assert_eq!(rejection, Rejection::HeadersDisagree, "{other}");
+    }
+    let many: Vec<String> =
+        (0..9).map(|n| HEADER.replace("ed25519:1", &format!("ed25519:{n}"))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(credentials_of(&many).unwrap_err(), Rejection::HeadersDisagree);
+}
+
+#[test]
+fn r43_an_unknown_algorithm_alone_does_not_authenticate() {
+    let other = HEADER.replace("ed25519:1", "curve25519:1");
+    assert_eq!(credentials_of(&[&other]).unwrap_err(), Rejection::KeyUnsupported);
+    let nameless = HEADER.replace("ed25519:1", "nocolon");
+    assert_eq!(credentials_of(&[&nameless]).unwrap_err(), Rejection::KeyUnsupported);
+    assert_eq!(credentials_of(&[&other, HEADER]).unwrap().signatures.len(), 1);
+}
+
+#[test]
+fn a_signature_that_is_not_64_bytes_is_a_bad_one() {
+    let short = HEADER.replace("AAAAAAAA", "");
+    assert_eq!(credentials_of(&[&short]).unwrap_err(), Rejection::BadSignature);
+}
+
+#[test]
+fn b1_framing_that_can_be_read_in_two_ways_is_refused() {
+    for headers in [
+        &[("content-length", "2"), ("content-length", "2")][..],
+        &[("content-length", "2, 2")],
+        &[("content-length", "+2")],
+        &[("content-length", "02")],
+        &[("content-length", "0x2")],
+        &[("content-length", "")],
+        &[("content-length", "99999999999999999999")],
+        &[("content-length", "2"), ("transfer-encoding", "chunked")],
+        &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        &[("transfer-encoding", "gzip, chunked")],
+        &[("transfer-encoding", "identity")],
+        &[("transfer-encoding", "")],
+    ] {
+        assert_eq!(refusal("PUT", SEND, headers), Rejection::FramingAmbiguous, "{headers:?}");
+    }
+}
+
+#[test]
+fn r32_a_body_on_get_is_refused_by_its_framing_alone() {
+    for headers in [("content-length", "1"), ("transfer-encoding", "chunked")] {
+        for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+            assert_eq!(refusal(method, EVENT, &[headers]), Rejection::BodyForbidden);
+        }
+    }
+    assert_eq!(refusal("GET", EVENT, &[("content-length", "0")]), Rejection::HeaderMissing);
+}
+
+#[test]
+fn r39_a_declared_length_over_the_cap_is_refused_unread() {
+    assert_eq!(refusal("PUT", SEND, &[("content-length", "1001")]), Rejection::BodyTooLarge);
+    assert_eq!(refusal("PUT", SEND, &[("content-length", "1000")]), Rejection::HeaderMissing);
+    let query = "/_matrix/key/v2/query";
+    let long = [("content-length", "65537")];
+    assert_eq!(refusal("POST", query, &long), Rejection::BodyTooLarge);
+}
+
+#[test]
+fn b4_unknown_methods_are_405() {
+    for method in ["TRACE", "CONNECT", "get", "PROPFIND"] {
+        assert_eq!(refusal(method, EVENT, &[]), Rejection::MethodNotAllowed, "{method}");
+    }
+}
+
+#[test]
+fn b11_b15_encodings_and_expectations() {
+    for value in ["gzip", "identity, gzip", "br"] {
+        let rejection = refusal("PUT", SEND, &[("content-encoding", value)]);
+        assert_eq!(rejection, Rejection::ContentEncoding);
+    }
+    let rejection = refusal("PUT", SEND, &[("expect", "nonsense")]);
+    assert_eq!(rejection, Rejection::ExpectationUnsupported);
+    let mut headers = with_auth(&[HEADER]);
+    headers.push(("expect", "100-Continue"));
+    assert!(try_admit("PUT", SEND, &headers).unwrap().expects_continue);
+}
+
+#[test]
+fn b13_connection_may_not_name_other_headers() {
+    for value in ["close, authorization", "x-fedgate-origin", "keep-alive,content-length"] {
+        let rejection = refusal("GET", EVENT, &[("connection", value)]);
+        assert_eq!(rejection, Rejection::RequestMalformed, "{value}");
+    }
+    for value in ["close", "Keep-Alive", "keep-alive, Upgrade", ""] {
+        let rejection = refusal("GET", EVENT, &[("connection", value)]);
+        assert_eq!(rejection, Rejection::HeaderMissing, "{value}");
+    }
+}
+
+#[test]
+fn r101_names_that_speak_for_the_gate_are_stripped() {
+    for name in [
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "forwarded",
+        "x-real-ip",
+        "x-fedgate-origin",
+        "x_forwarded_for",
+        "x_fedgate_origin",
+        "x-matrix-origin",
+        "connection",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+    ] {
+        assert!(is_stripped(&HeaderName::from_static(name)), "{name}");
+    }
+    for name in ["content-type", "user-agent", "host", "accept", "x-request-id", "range"] {
+        assert!(!is_stripped(&HeaderName::from_static(name)), "{name}");
+    }
+}
+
+#[test]
+fn an_oversized_head_is_431() {
+    let long = "x".repeat(HEAD_BYTES_MAX);
+    assert_eq!(refusal("GET", EVENT, &[("x-a", &long)]), Rejection::HeadTooLarge);
+    let target = format!("/_matrix/federation/v1/event/{}", "x".repeat(8_192));
+    assert_eq!(refusal("GET", &target, &[]), Rejection::HeadTooLarge);
+}
+
+#[test]
+fn log_texts_are_bounded_and_printable() {
+    assert_eq!(shown(b"a\r\n\x1b[31m\xff"), r"a\r\n\x1b[31m\xff");
+    assert_eq!(shown(&[b'a'; 1_000]).len(), 131);
+}

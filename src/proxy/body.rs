@@ -1,0 +1,143 @@
+//! Takes a request's body into memory: bounded in bytes, in time and in what all bodies together may
+//! take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::protocols::http::ServerSession;
+
+use crate::gate::admission::BodyRule;
+use crate::gate::{Refusal, Rejection};
+
+/// Most bytes reserved for a body before any of it has come: a declared length alone costs nothing.
+const FIRST_RESERVE_BYTES_MAX: usize = 65_536;
+
+/// The memory all bodies may take at one time, in bytes.
+#[derive(Clone, Debug)]
+pub struct BodyBudget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    free: AtomicUsize,
+    total: usize,
+}
+
+impl BodyBudget {
+    /// A budget of `total` bytes.
+    pub fn new(total: usize) -> Self {
+        Self(Arc::new(Shared { free: AtomicUsize::new(total), total }))
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.0.total.saturating_sub(self.0.free.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.0
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes))
+            .is_ok()
+    }
+}
+
+/// A body in memory, with its share of the budget, which is given back when it is dropped.
+#[derive(Debug)]
+pub struct HeldBody {
+    /// The bytes, exactly as received.
+    pub bytes: Bytes,
+    share: Share,
+}
+
+#[derive(Debug)]
+struct Share {
+    budget: BodyBudget,
+    bytes: usize,
+}
+
+impl HeldBody {
+    /// An empty body.
+    pub fn empty(budget: &BodyBudget) -> Self {
+        Self { bytes: Bytes::new(), share: Share { budget: budget.clone(), bytes: 0 } }
+    }
+
+    /// How much of the budget the body holds, in bytes.
+    pub const fn held_bytes(&self) -> usize {
+        self.share.bytes
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.free.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the whole body of a request within `timeout`, whatever pace it comes at.
+pub async fn read_body(
+    session: &mut ServerSession,
+    rule: BodyRule,
+    budget: &BodyBudget,
+    timeout: Duration,
+) -> Result<HeldBody, Refusal> {
+    match tokio::time::timeout(timeout, read_all(session, rule, budget)).await {
+        Ok(result) => result,
+        Err(_) => Err(Refusal::new(
+            Rejection::BodyTimeout,
+            format_args!("not complete after {timeout:?}"),
+        )),
+    }
+}
+
+async fn read_all(
+    session: &mut ServerSession,
+    rule: BodyRule,
+    budget: &BodyBudget,
+) -> Result<HeldBody, Refusal> {
+    let mut share = Share { budget: budget.clone(), bytes: 0 };
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(piece) = next_piece(session).await? {
+        if piece.len() > rule.bytes_max().saturating_sub(share.bytes) {
+            return Err(rule.overrun());
+        }
+        if !budget.take(piece.len()) {
+            return Err(Refusal::new(
+                Rejection::Overloaded,
+                format_args!("{} bytes of request bodies are held already", budget.used()),
+            ));
+        }
+        let read_before = share.bytes;
+        share.bytes += piece.len();
+        // A body that comes in one piece is not copied.
+        if read_before == 0 {
+            first = piece;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(FIRST_RESERVE_BYTES_MAX.max(first.len() + piece.len()));
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&piece);
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    Ok(HeldBody { bytes, share })
+}
+
+/// The next non-empty piece; `None` at the end.
+async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let piece = session.read_request_body().await.map_err(|error| {
+            Refusal::new(
+                Rejection::RequestMalformed,
+                format_args!("body broke off: {}", error.etype().as_str()),
+            )
+        })?;
+        match piece {
+            Some(piece) if piece.is_empty() => {}
+            piece => return Ok(piece),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A client's connection as pingora's sessions see it, and as the gateway watches it.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use super::frames::FrameWatch;
+use crate::proto::limits::TARGET_BYTES_MAX;
+
+/// Longest request line that is kept for comparison, in bytes: a full target, the longest method
+/// that is let through and the version.
+const REQUEST_LINE_BYTES_MAX: usize = TARGET_BYTES_MAX + 64;
+
+/// What the gateway can tell of an HTTP/1.1 connection while pingora reads from it.
+#[derive(Debug, Default)]
+pub struct HeadWatch {
+    state: Mutex<HeadState>,
+    first_byte: Notify,
+}
+
+#[derive(Debug, Default)]
+struct HeadState {
+    expecting: bool,
+    line: Vec<u8>,
+    line_ended: bool,
+}
+
+impl HeadWatch {
+    /// Begins to wait for the next request.
+    pub fn expect_head(&self) {
+        *self.lock() = HeadState { expecting: true, ..HeadState::default() };
+    }
+
+    /// Waits until the first byte of the expected head has come.
+    pub async fn first_byte(&self) {
+        let notified = self.first_byte.notified();
+        if !self.has_begun() {
+            notified.await;
+        }
+    }
+
+    /// Whether the expected head has begun.
+    pub fn has_begun(&self) -> bool {
+        !self.lock().expecting
+    }
+
+    /// The request line as it came over the wire, without its line end; `None` when it was longer
+    /// than any that is let through.
+    ///
+    /// pingora repairs a line before anyone sees it: it drops a fragment, escapes raw spaces and
+    /// control bytes, skips empty lines. What differs from this was repaired.
+    pub fn request_line(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        let line = std::mem::take(&mut state.line);
+        (line.len() < REQUEST_LINE_BYTES_MAX)
+            .then(|| line.strip_suffix(b"\r").map(<[u8]>::to_vec).unwrap_or(line))
+    }
+
+    fn feed(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.line_ended {
+            let end = bytes.iter().position(|b| *b == b'\n');
+            let line = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+            let room = REQUEST_LINE_BYTES_MAX.saturating_sub(state.line.len());
+            state.line.extend(line.iter().take(room));
+            state.line_ended = end.is_some();
+        }
+        if state.expecting {
+            state.expecting = false;
+            drop(state);
+            self.first_byte.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HeadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a connection is watched while it is read.
+enum Watch {
+    /// HTTP/1.1: the gateway holds the deadlines, and is told when a head begins.
+    Head(Arc<HeadWatch>),
+    /// HTTP/2: whatever is not DATA must be complete within the head deadline.
+    Frames { frames: FrameWatch, head_timeout: Duration, running: Option<(u64, Pin<Box<Sleep>>)> },
+}
+
+/// A connection, over TCP or TLS.
+pub struct Connection<S> {
+    io: S,
+    id: UniqueIDType,
+    peer: SocketAddr,
+    watch: Watch,
+}
+
+impl<S: AsRawFd> Connection<S> {
+    /// A connection that speaks HTTP/1.1.
+    pub fn http1(io: S, peer: SocketAddr, watch: Arc<HeadWatch>) -> Self {
+        Self { id: io.as_raw_fd(), io, peer, watch: Watch::Head(watch) }
+    }
+
+    /// A connection that speaks HTTP/2.
+    pub fn http2(io: S, peer: SocketAddr, head_timeout: Duration) -> Self {
+        let watch = Watch::Frames { frames: FrameWatch::default(), head_timeout, running: None };
+        Self { id: io.as_raw_fd(), io, peer, watch }
+    }
+}
+
+impl Watch {
+    /// An error once something has been on its way for too long; else registers to be woken then.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Self::Frames { frames, head_timeout, running } = self else { return Ok(()) };
+        let Some(pending) = frames.pending() else {
+            *running = None;
+            return Ok(());
+        };
+        if running.as_ref().is_none_or(|(began, _)| *began != pending) {
+            *running = Some((pending, Box::pin(tokio::time::sleep(*head_timeout))));
+        }
+        let overdue = running.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
+        if overdue {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "an HTTP/2 frame came too slowly"));
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Head(watch) => watch.feed(bytes),
+            Self::Frames { frames, .. } => frames.feed(bytes),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.watch.poll_overdue(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.watch.feed(buf.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+impl<S> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<S: AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
+    async fn shutdown(&mut self) {
+        // The peer may be gone already; there is nobody left to tell.
+        let _gone = self.io.shutdown().await;
+    }
+}
+
+impl<S> UniqueID for Connection<S> {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl<S> Ssl for Connection<S> {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match self.watch {
+            Watch::Head(_) => Some(ALPN::H1),
+            Watch::Frames { .. } => Some(ALPN::H2),
+        }
+    }
+}
+
+impl<S> GetTimingDigest for Connection<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl<S> GetProxyDigest for Connection<S> {
+    fn get_proxy_digest(
+        &self,
+    ) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+
+impl<S> GetSocketDigest for Connection<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
+
+impl<S> Peek for Connection<S> {}

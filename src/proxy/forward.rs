@@ -1,0 +1,305 @@
+//! The way to the homeserver: pingora's `HttpProxy` with our say in what is sent.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderName;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::record::Record;
+use super::respond::Answer;
+use crate::config::Homeserver;
+use crate::gate::admission::is_stripped;
+use crate::gate::metrics::Stage;
+use crate::gate::{Authorization, Permit, Refusal, Rejection};
+use crate::proto::ServerName;
+
+/// How long the address of a homeserver given by name is kept: a container that restarts has a new
+/// one.
+const ADDRESS_KEPT: Duration = Duration::from_secs(10);
+
+/// How long an unused connection to the homeserver is kept. Synapse and Dendrite keep theirs for
+/// longer, so a request rarely meets a closing one.
+const HOMESERVER_IDLE: Duration = Duration::from_secs(30);
+
+/// What travels with a request from the gateway through pingora to the hooks below and back.
+#[derive(Debug)]
+pub struct Handoff(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    permit: Option<Permit>,
+    client: Client,
+    content_length: Option<usize>,
+    record: Record,
+    completed: bool,
+}
+
+impl Handoff {
+    /// Packs what a permitted request takes along. `content_length` is that of a body held whole.
+    pub fn new(
+        permit: Permit,
+        client: Client,
+        content_length: Option<usize>,
+        record: Record,
+    ) -> Arc<Self> {
+        let inner =
+            Inner { permit: Some(permit), client, content_length, record, completed: false };
+        Arc::new(Self(Mutex::new(inner)))
+    }
+
+    /// Whether the response was passed on to its end: only then may the connection live on.
+    pub fn is_completed(&self) -> bool {
+        self.with(|inner| inner.completed)
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is to be sent, fixed once from the permit and the same on every attempt.
+#[derive(Debug)]
+struct Rewrite {
+    authorization: Authorization,
+    client: Client,
+    content_length: Option<usize>,
+}
+
+/// The state of one request in pingora's hooks.
+#[derive(Debug, Default)]
+pub struct Context {
+    handoff: Option<Arc<Handoff>>,
+    rewrite: Option<Rewrite>,
+}
+
+/// Timeouts towards the homeserver.
+#[derive(Clone, Copy, Debug)]
+pub struct HomeserverTimeouts {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// For the next bytes to be taken or sent.
+    pub io: Duration,
+}
+
+/// pingora's hooks for requests that hold a permit.
+pub struct Forwarder {
+    homeserver: Homeserver,
+    server_name: ServerName,
+    timeouts: HomeserverTimeouts,
+    resolved: tokio::sync::Mutex<Option<(Instant, std::net::SocketAddr)>>,
+}
+
+impl Forwarder {
+    /// Forwards to `homeserver`, which is `server_name`.
+    pub fn new(
+        homeserver: Homeserver,
+        server_name: ServerName,
+        timeouts: HomeserverTimeouts,
+    ) -> Self {
+        Self { homeserver, server_name, timeouts, resolved: tokio::sync::Mutex::new(None) }
+    }
+
+    async fn peer(&self) -> Result<HttpPeer> {
+        match &self.homeserver {
+            Homeserver::Tcp { host, port } => {
+                let address = self.resolve(host, *port).await?;
+                Ok(HttpPeer::new(address, false, String::new()))
+            }
+            Homeserver::Unix(path) => unix_peer(path),
+        }
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<std::net::SocketAddr> {
+        let mut resolved = self.resolved.lock().await;
+        if let Some((at, address)) = *resolved
+            && at.elapsed() < ADDRESS_KEPT
+        {
+            return Ok(address);
+        }
+        let found = tokio::time::timeout(
+            self.timeouts.connect,
+            tokio::net::lookup_host((host, port)),
+        )
+        .await;
+        let address = match found {
+            Ok(Ok(mut addresses)) => addresses.next(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let Some(address) = address else {
+            return Error::e_explain(
+                ErrorType::ConnectNoRoute,
+                format!("homeserver host {host} does not resolve"),
+            );
+        };
+        *resolved = Some((Instant::now(), address));
+        Ok(address)
+    }
+}
+
+fn unix_peer(path: &PathBuf) -> Result<HttpPeer> {
+    let text = path.to_str().unwrap_or_default();
+    HttpPeer::new_uds(text, false, String::new())
+}
+
+#[async_trait]
+impl ProxyHttp for Forwarder {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
+        // None: nothing is compressed or otherwise touched on the way.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let handoff = session.req_header().extensions.get::<Arc<Handoff>>().cloned();
+        let permit = handoff.as_ref().and_then(|h| h.with(|inner| inner.permit.take()));
+        // Nothing passes without a permit; there is no way to get here without one.
+        let (Some(handoff), Some(permit)) = (handoff, permit) else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        let (client, content_length) =
+            handoff.with(|inner| (inner.client, inner.content_length));
+        ctx.rewrite =
+            Some(Rewrite { authorization: permit.consume(), client, content_length });
+        ctx.handoff = Some(handoff);
+        Ok(())
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
+        let mut peer = self.peer().await?;
+        peer.options.connection_timeout = Some(self.timeouts.connect);
+        peer.options.total_connection_timeout = Some(self.timeouts.connect);
+        peer.options.read_timeout = Some(self.timeouts.io);
+        peer.options.write_timeout = Some(self.timeouts.io);
+        peer.options.idle_timeout = Some(HOMESERVER_IDLE);
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(rewrite) = &ctx.rewrite else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        if !request.headers.contains_key(HOST) {
+            request.insert_header(HOST, self.server_name.as_str())?;
+        }
+        rewrite.apply(request)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if !response.status.is_informational()
+            && let Some(handoff) = &ctx.handoff
+        {
+            let status = response.status.as_u16();
+            handoff.with(|inner| inner.record.homeserver_answered(status));
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let refusal = refusal_for(error);
+        let status = refusal.rejection.status().as_u16();
+        if session.response_written().is_none() && *error.esource() != ErrorSource::Downstream {
+            if let Ok(Answer { header, body }) = Answer::new(&refusal) {
+                session.set_keepalive(None);
+                // A client that has gone meanwhile hears nothing, and needs nothing.
+                if session.write_response_header(Box::new(header), false).await.is_ok() {
+                    let _gone = session.write_response_body(Some(body), true).await;
+                }
+            }
+        }
+        if let Some(handoff) = &ctx.handoff {
+            handoff.with(|inner| inner.record.refused(refusal));
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        if let Some(handoff) = &ctx.handoff {
+            handoff.with(|inner| {
+                inner.completed = error.is_none();
+                inner.record.end_stage(Stage::Homeserver);
+            });
+        }
+    }
+
+    /// One line per request is ours to write; see [`Record`].
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+}
+
+fn refusal_for(error: &Error) -> Refusal {
+    let rejection = match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) => Rejection::ClientGone,
+        (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Rejection::HomeserverTimeout
+        }
+        (_, ErrorType::InternalError) => Rejection::InternalError,
+        _ => Rejection::HomeserverUnavailable,
+    };
+    Refusal::new(rejection, error.to_string().escape_debug())
+}
+
+impl Rewrite {
+    /// Writes the header for the homeserver: what belongs to one hop or would speak in our name goes
+    /// first, our own fields are set last.
+    fn apply(&self, request: &mut RequestHeader) -> Result<()> {
+        let stripped: Vec<HeaderName> =
+            request.headers.keys().filter(|name| is_stripped(name)).cloned().collect();
+        for name in stripped {
+            // A body that is still streaming keeps the framing pingora gave it.
+            let framing = name == http::header::TRANSFER_ENCODING;
+            if !(framing && self.content_length.is_none()) {
+                request.remove_header(&name);
+            }
+        }
+        if let Authorization::Rewritten(values) = &self.authorization {
+            request.remove_header(&AUTHORIZATION);
+            for value in values {
+                request.append_header(AUTHORIZATION, value.as_str())?;
+            }
+        }
+        if let Some(length) = self.content_length {
+            request.remove_header(&CONTENT_LENGTH);
+            let has_content = matches!(request.method, http::Method::PUT | http::Method::POST);
+            if length > 0 || has_content {
+                request.insert_header(CONTENT_LENGTH, length)?;
+            }
+        }
+        request.insert_header("X-Forwarded-For", self.client.address.to_string())?;
+        let scheme = if self.client.tls { "https" } else { "http" };
+        request.insert_header("X-Forwarded-Proto", scheme)
+    }
+}

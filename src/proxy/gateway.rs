@@ -1,0 +1,406 @@
+//! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ipnet::IpNet;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+
+use super::body::{BodyBudget, HeldBody, read_body};
+use super::client::{Client, client};
+use super::connection::HeadWatch;
+use super::forward::{Forwarder, Handoff};
+use super::handed::{Handed, take_back};
+use super::record::{Metrics, Record};
+use super::respond::refuse;
+use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
+use crate::gate::metrics::Stage;
+use crate::gate::{Gate, Permit, Refusal, Rejection};
+
+/// Most concurrent streams of one HTTP/2 connection; pingora's default, named here because each may
+/// hold a body.
+const H2_STREAMS_MAX: u32 = 100;
+
+/// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
+const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
+
+/// How long a client may take to read the next part of its response.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Deadlines on the client's side.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// For the whole body.
+    pub body: Duration,
+    /// For an idle connection.
+    pub idle: Duration,
+}
+
+/// What all connections share.
+pub struct Gateway {
+    /// The gate.
+    pub gate: Gate,
+    /// pingora's proxy with our hooks.
+    pub proxy: Arc<HttpProxy<Forwarder>>,
+    /// Memory for bodies.
+    pub budget: BodyBudget,
+    /// Deadlines on the client's side.
+    pub timeouts: ClientTimeouts,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where counts go.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One connection of a client.
+pub struct ClientConnection {
+    gateway: Arc<Gateway>,
+    peer: SocketAddr,
+    tls: bool,
+    /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
+    watch: Option<Arc<HeadWatch>>,
+    options: HttpServerOptions,
+}
+
+/// What came of waiting for a head.
+enum Head {
+    /// It is complete.
+    Complete,
+    /// The client left or stayed idle; there is nothing to answer.
+    None,
+    /// It cannot be served.
+    Refused(Refusal),
+}
+
+/// A request that may be forwarded.
+struct Cleared {
+    permit: Permit,
+    /// The verified body; `None` when it passes as it comes.
+    body: Option<HeldBody>,
+}
+
+impl ClientConnection {
+    /// A connection from `peer`. `watch` is given for HTTP/1.1.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        peer: SocketAddr,
+        tls: bool,
+        watch: Option<Arc<HeadWatch>>,
+    ) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(gateway.timeouts.idle);
+        Self { gateway, peer, tls, watch, options }
+    }
+
+    async fn serve(
+        &self,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match self.read_head(&mut session, shutdown).await {
+            Head::Complete => {}
+            Head::None => return None,
+            Head::Refused(refusal) => {
+                let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
+                // Whoever sent this may not be listening; the record says what happened.
+                let _gone = refuse(&mut session, &refusal).await;
+                record.refused(refusal);
+                session.shutdown().await;
+                return None;
+            }
+        }
+        self.bound_session(&mut session, *shutdown.borrow());
+        let head = session.req_header();
+        let client =
+            client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
+        let http = if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
+        let mut record = self.record(client.address, http);
+        record.method(&head.method);
+        match self.clear(&mut session, &mut record).await {
+            Ok(cleared) => self.forward(session, cleared, client, record).await,
+            Err(refusal) => {
+                let answered = refuse(&mut session, &refusal).await;
+                record.refused(refusal);
+                if answered.is_err() {
+                    return None;
+                }
+                finish(session).await
+            }
+        }
+    }
+
+    fn record(&self, client: std::net::IpAddr, http: &'static str) -> Record {
+        Record::begin(Arc::clone(&self.gateway.metrics), client, http)
+    }
+
+    /// Hop 1: waits for a head, idle for a while before its first byte, within one deadline from
+    /// there to its last.
+    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Head {
+        let Some(watch) = &self.watch else { return Head::Complete };
+        watch.expect_head();
+        let mut shutdown = shutdown.clone();
+        let timeouts = self.gateway.timeouts;
+        let overdue = async {
+            tokio::select! {
+                () = watch.first_byte() => {}
+                () = tokio::time::sleep(timeouts.idle) => return None,
+                _ = shutdown.wait_for(|stopping| *stopping) => {
+                    // A head that has begun is still served.
+                    if !watch.has_begun() {
+                        return None;
+                    }
+                }
+            }
+            tokio::time::sleep(timeouts.head).await;
+            Some(Refusal::new(
+                Rejection::HeadTimeout,
+                format_args!("not complete after {:?}", timeouts.head),
+            ))
+        };
+        tokio::select! {
+            biased;
+            read = session.read_request() => match read {
+                Ok(true) => Head::Complete,
+                Ok(false) => Head::None,
+                Err(_) if !watch.has_begun() => Head::None,
+                Err(error) => refuse_head(&error),
+            },
+            overdue = overdue => overdue.map_or(Head::None, Head::Refused),
+        }
+    }
+
+    /// Sets pingora's own per-session bounds, which it forgets or leaves open from one request to
+    /// the next.
+    fn bound_session(&self, session: &mut ServerSession, stopping: bool) {
+        let timeouts = self.gateway.timeouts;
+        if stopping {
+            session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(timeouts.body));
+        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        session.set_total_drain_timeout(Some(timeouts.head));
+    }
+
+    /// Hops 2 to 7: everything that decides whether the request is forwarded.
+    async fn clear(
+        &self,
+        session: &mut ServerSession,
+        record: &mut Record,
+    ) -> Result<Cleared, Refusal> {
+        self.check_wire(session)?;
+        let gate = &self.gateway.gate;
+        let head = session.req_header();
+        let head = RequestHead {
+            method: &head.method,
+            raw_target: head.raw_path(),
+            headers: &head.headers,
+        };
+        let admitted = match gate.admit(head) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.observe_unread(refusal, record),
+        };
+        record.admitted(&admitted);
+        let keys = match gate.find_keys(&admitted.claim).await {
+            Ok(keys) => keys,
+            Err(refusal) => return self.observe_unread(refusal, record),
+        };
+        record.end_stage(Stage::Keys);
+        if admitted.body == BodyRule::Unbounded {
+            let permit = gate.judge(&admitted, &keys, &[])?;
+            return Ok(Cleared { permit, body: None });
+        }
+        let body = self.take_body(session, &admitted).await?;
+        record.end_stage(Stage::Body);
+        let permit = match gate.judge(&admitted, &keys, &body.bytes) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let permit = gate.observe(refusal)?;
+                record_observed(&permit, record);
+                permit
+            }
+        };
+        record.end_stage(Stage::Verify);
+        Ok(Cleared { permit, body: Some(body) })
+    }
+
+    /// In observe mode a request that was refused before its body was read passes as it comes.
+    fn observe_unread(&self, refusal: Refusal, record: &mut Record) -> Result<Cleared, Refusal> {
+        let permit = self.gateway.gate.observe(refusal)?;
+        record_observed(&permit, record);
+        Ok(Cleared { permit, body: None })
+    }
+
+    /// Refuses what pingora repaired while it read the head: the gate would judge another request
+    /// than the one that was sent.
+    fn check_wire(&self, session: &ServerSession) -> Result<(), Refusal> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        let head = session.req_header();
+        let line = watch.request_line().ok_or_else(|| {
+            Refusal::new(Rejection::HeadTooLarge, "request line over the cap")
+        })?;
+        if !is_verbatim(&line, head.method.as_str().as_bytes(), head.raw_path()) {
+            return Err(Refusal::new(
+                Rejection::TargetRefused,
+                format_args!("request line {}", shown(&line)),
+            ));
+        }
+        // pingora drops Content-Length when both are there.
+        let raw = session.to_h1_raw();
+        if head.headers.contains_key(TRANSFER_ENCODING) && has_field(&raw, CONTENT_LENGTH.as_str())
+        {
+            return Err(Refusal::new(
+                Rejection::FramingAmbiguous,
+                "both Content-Length and Transfer-Encoding",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
+    async fn take_body(
+        &self,
+        session: &mut ServerSession,
+        admitted: &Admitted,
+    ) -> Result<HeldBody, Refusal> {
+        if admitted.expects_continue {
+            let keepalive = session.get_keepalive();
+            session.write_continue_response().await.map_err(|error| {
+                Refusal::new(Rejection::ClientGone, error.etype().as_str())
+            })?;
+            // pingora takes the interim answer for a final one given too early, and would close.
+            session.set_keepalive(keepalive);
+        }
+        let body =
+            read_body(session, admitted.body, &self.gateway.budget, self.gateway.timeouts.body)
+                .await?;
+        let used = i64::try_from(self.gateway.budget.used()).unwrap_or(i64::MAX);
+        self.gateway.metrics.proxy.body_bytes.set(used);
+        Ok(body)
+    }
+
+    /// Hop 8: hands the request to pingora and takes the client's session back.
+    async fn forward(
+        &self,
+        mut session: ServerSession,
+        cleared: Cleared,
+        client: Client,
+        record: Record,
+    ) -> Option<ReusedHttpStream> {
+        let Cleared { permit, body } = cleared;
+        let length = body.as_ref().map(|body| body.bytes.len());
+        let handoff = Handoff::new(permit, client, length, record);
+        session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
+        let (custom, slot) = match body {
+            Some(body) => Handed::lend(session, body),
+            None => Handed::lend_streaming(session),
+        };
+        // The proxy itself is never told to stop: a request that is here is finished.
+        let (_keep, never) = tokio::sync::watch::channel(false);
+        let custom = ServerSession::new_custom(custom);
+        self.gateway.proxy.process_new_http(custom, &never).await;
+        let session = take_back(&slot)?;
+        // An answer that broke off must look broken off: ending the session properly would write
+        // the end of a chunked body that never came.
+        if handoff.is_completed() { finish(session).await } else { abandon(session).await }
+    }
+}
+
+fn record_observed(permit: &Permit, record: &mut Record) {
+    if let Some(refusal) = permit.observed_refusal() {
+        record.observed(refusal.clone());
+    }
+}
+
+/// Whether a request line is exactly `method SP target SP HTTP/1.x`.
+fn is_verbatim(line: &[u8], method: &[u8], target: &[u8]) -> bool {
+    let rest = line.strip_prefix(method).and_then(|rest| rest.strip_prefix(b" "));
+    let version = rest.and_then(|rest| rest.strip_prefix(target));
+    matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"))
+}
+
+/// Whether a raw head has a field with this lower-case name.
+fn has_field(raw: &[u8], name: &str) -> bool {
+    raw.split(|b| *b == b'\n').skip(1).any(|line| {
+        line.split(|b| *b == b':').next().is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+    })
+}
+
+fn refuse_head(error: &pingora::Error) -> Head {
+    let text = shown(error.etype().as_str().as_bytes());
+    Head::Refused(Refusal::new(Rejection::RequestMalformed, text))
+}
+
+/// Ends a session whose answer is complete; the connection may serve the next request.
+async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
+    let settings = HttpPersistentSettings::for_session(&session);
+    let stream = session.finish().await.ok().flatten()?;
+    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+}
+
+async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
+    session.shutdown().await;
+    None
+}
+
+#[async_trait]
+impl HttpServerApp for ClientConnection {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.serve(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_concurrent_streams(H2_STREAMS_MAX);
+        options.max_header_list_size(H2_HEADER_LIST_BYTES_MAX);
+        Some(options)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b5_a_line_that_was_repaired_is_noticed() {
+        let ok = |line: &[u8]| is_verbatim(line, b"GET", b"/a?b");
+        assert!(ok(b"GET /a?b HTTP/1.1"));
+        assert!(ok(b"GET /a?b HTTP/1.0"));
+        for line in [
+            &b"GET /a?b#c HTTP/1.1"[..],
+            b"GET  /a?b HTTP/1.1",
+            b"GET /a?b  HTTP/1.1",
+            b"",
+            b"GET /a?b HTTP/1.1 ",
+            b"GET\t/a?b HTTP/1.1",
+            b"get /a?b HTTP/1.1",
+        ] {
+            assert!(!ok(line), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn b1_a_dropped_content_length_is_still_seen_in_the_raw_head() {
+        let raw = b"PUT /a HTTP/1.1\r\nHost: x\r\nCONTENT-length: 3\r\n\r\n";
+        assert!(has_field(raw, "content-length"));
+        assert!(!has_field(b"PUT /content-length: HTTP/1.1\r\nX: content-length\r\n\r\n", "content-length"));
+    }
+}

@@ -1,0 +1,290 @@
+//! The session that pingora's `HttpProxy` is handed: the client's own, with the verified body
+//! replayed from memory.
+//!
+//! pingora 0.9.1 forwards a body only as it arrives; one that was read before is lost to it. A
+//! custom session is its public way to say where a body comes from. Everything but the request body
+//! is passed through to the real session, which is given back when this one is dropped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use http::HeaderMap;
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::protocols::http::custom::CustomMessageWrite;
+use pingora::protocols::http::custom::server::Session as CustomSession;
+use pingora::protocols::http::{HttpTask, ServerSession};
+use pingora::protocols::l4::socket::SocketAddr;
+
+use super::body::HeldBody;
+
+/// How much of the body is given to pingora at a time, in bytes: its write timeout counts per piece,
+/// and only between two pieces does it notice that the homeserver has answered early.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Where the real session is put back.
+pub type Slot = Arc<Mutex<Option<ServerSession>>>;
+
+/// The request body as pingora gets to see it.
+enum Body {
+    /// From memory, from the start on every attempt.
+    Held { body: HeldBody, sent: usize },
+    /// As it arrives, where nothing was to be verified.
+    Streamed,
+}
+
+/// The client's session, with its body.
+pub struct Handed {
+    real: ServerSession,
+    body: Body,
+    slot: Slot,
+}
+
+impl Handed {
+    /// Lends `session` with a body that was read whole; it comes back through the slot.
+    pub fn lend(session: ServerSession, body: HeldBody) -> (Box<dyn CustomSession>, Slot) {
+        Self::boxed(session, Body::Held { body, sent: 0 })
+    }
+
+    /// Lends `session` with its body still to come.
+    pub fn lend_streaming(session: ServerSession) -> (Box<dyn CustomSession>, Slot) {
+        Self::boxed(session, Body::Streamed)
+    }
+
+    fn boxed(real: ServerSession, body: Body) -> (Box<dyn CustomSession>, Slot) {
+        let slot = Slot::default();
+        let handed = Self { real, body, slot: Arc::clone(&slot) };
+        (Box::new(handed), slot)
+    }
+}
+
+/// Takes the real session back out of its slot.
+pub fn take_back(slot: &Slot) -> Option<ServerSession> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        // `()` is pingora's own empty session: it stands in for the one that is moved out.
+        let empty = ServerSession::new_custom(Box::new(()));
+        let real = std::mem::replace(&mut self.real, empty);
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(real);
+    }
+}
+
+impl Body {
+    /// The next piece of a held body; `None` at its end.
+    fn next_piece(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Held { body, sent } => {
+                let len = body.bytes.len();
+                let end = sent.saturating_add(PIECE_BYTES).min(len);
+                let piece = (*sent < end).then(|| body.bytes.slice(*sent..end));
+                *sent = end;
+                piece
+            }
+            Self::Streamed => None,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Held { body, sent } => *sent >= body.bytes.len(),
+            Self::Streamed => false,
+        }
+    }
+}
+
+#[async_trait]
+impl CustomSession for Handed {
+    fn req_header(&self) -> &RequestHeader {
+        self.real.req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.real.req_header_mut()
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        match self.body {
+            Body::Held { .. } => Ok(self.body.next_piece()),
+            Body::Streamed => self.real.read_request_body().await,
+        }
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        match self.body {
+            Body::Held { .. } => Ok(()),
+            Body::Streamed => self.real.drain_request_body().await,
+        }
+    }
+
+    async fn write_response_header(&mut self, resp: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.real.write_response_header(resp).await?;
+        if end { self.real.finish_body().await } else { Ok(()) }
+    }
+
+    async fn write_response_header_ref(&mut self, resp: &ResponseHeader, end: bool) -> Result<()> {
+        self.real.write_response_header_ref(resp).await?;
+        if end { self.real.finish_body().await } else { Ok(()) }
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.real.write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.real.write_response_trailers(trailers).await
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.real.response_duplex_vec(tasks).await
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.real.get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.real.get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.real.get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.real.request_summary()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.real.response_written()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _ctx: &str) {
+        self.real.shutdown().await;
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        match self.body {
+            Body::Held { .. } => self.body.is_done(),
+            Body::Streamed => self.real.is_body_done(),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.real.finish_body().await
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        match &self.body {
+            Body::Held { body, .. } => body.bytes.is_empty(),
+            Body::Streamed => self.real.is_body_empty(),
+        }
+    }
+
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        match self.body {
+            Body::Held { .. } if no_body_expected || self.body.is_done() => {
+                // All of the request is here: what comes now is the client going away.
+                self.real.read_body_or_idle(true).await
+            }
+            Body::Held { .. } => Ok(self.body.next_piece()),
+            Body::Streamed => self.real.read_body_or_idle(no_body_expected).await,
+        }
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.real.body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.real.body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.real.digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.real.digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.real.client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.real.server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.real.to_h1_raw()
+    }
+
+    /// Called by pingora at the start of every attempt: the body starts over.
+    fn enable_retry_buffering(&mut self) {
+        match &mut self.body {
+            Body::Held { sent, .. } => *sent = 0,
+            Body::Streamed => self.real.enable_retry_buffering(),
+        }
+    }
+
+    fn retry_buffer_truncated(&self) -> bool {
+        match self.body {
+            Body::Held { .. } => false,
+            Body::Streamed => self.real.retry_buffer_truncated(),
+        }
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        match self.body {
+            Body::Held { .. } => None,
+            Body::Streamed => self.real.get_retry_buffer(),
+        }
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        None
+    }
+
+    fn restore_custom_message_reader(
+        &mut self,
+        _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(
+        &mut self,
+        _writer: Box<dyn CustomMessageWrite>,
+    ) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! What the shell does, in numbers.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+/// The shell's metric families.
+#[derive(Clone, Debug)]
+pub struct ProxyMetrics {
+    /// Connections from other servers that are open.
+    pub connections: IntGauge,
+    /// Requests being worked on.
+    pub in_flight: IntGauge,
+    /// Memory held by request bodies, in bytes.
+    pub body_bytes: IntGauge,
+    /// TLS handshakes that failed or took too long.
+    pub failed_handshakes: prometheus::IntCounter,
+    homeserver_responses: IntCounterVec,
+    request_seconds: Histogram,
+}
+
+impl ProxyMetrics {
+    /// Registers the families.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            connections: IntGauge::new(
+                "fedgate_connections",
+                "Connections from other servers that are open",
+            )?,
+            in_flight: IntGauge::new("fedgate_requests_in_flight", "Requests being worked on")?,
+            body_bytes: IntGauge::new(
+                "fedgate_request_body_bytes",
+                "Memory held by request bodies, in bytes",
+            )?,
+            failed_handshakes: prometheus::IntCounter::new(
+                "fedgate_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long",
+            )?,
+            homeserver_responses: IntCounterVec::new(
+                Opts::new(
+                    "fedgate_homeserver_responses_total",
+                    "Responses of the homeserver by status class",
+                ),
+                &["status"],
+            )?,
+            request_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "fedgate_request_duration_seconds",
+                    "Time from a request's complete head to the end of its response",
+                )
+                .buckets(prometheus::exponential_buckets(0.000_5, 4.0, 10)?),
+            )?,
+        };
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.body_bytes.clone()))?;
+        registry.register(Box::new(metrics.failed_handshakes.clone()))?;
+        registry.register(Box::new(metrics.homeserver_responses.clone()))?;
+        registry.register(Box::new(metrics.request_seconds.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Counts a response of the homeserver.
+    pub fn homeserver_response(&self, status: u16) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.homeserver_responses.with_label_values(&[class]).inc();
+    }
+
+    /// Records the time of one whole request.
+    pub fn request_took(&self, took: Duration) {
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+}

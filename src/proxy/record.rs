@@ -1,0 +1,158 @@
+//! What is known of a request so far; at its end it becomes one count and one log line.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::metrics::ProxyMetrics;
+use crate::gate::admission::{Admitted, Claim, shown};
+use crate::gate::metrics::{GateMetrics, Stage, Verdict};
+use crate::gate::route::Endpoint;
+use crate::gate::{Refusal, Rejection};
+
+/// The metric families of the whole way of a request.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The gate's.
+    pub gate: GateMetrics,
+    /// The shell's.
+    pub proxy: ProxyMetrics,
+}
+
+/// One request, from its complete head to the end of its response.
+#[derive(Debug)]
+pub struct Record {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    stage_started: Instant,
+    /// The vetted client.
+    pub client: IpAddr,
+    http: &'static str,
+    method: String,
+    endpoint: Option<Endpoint>,
+    path: Option<String>,
+    origin: Option<String>,
+    refusal: Option<Refusal>,
+    observed: Option<Refusal>,
+    homeserver_status: Option<u16>,
+}
+
+impl Record {
+    /// Begins with a request whose head is complete, or will never be.
+    pub fn begin(metrics: Arc<Metrics>, client: IpAddr, http: &'static str) -> Self {
+        metrics.proxy.in_flight.inc();
+        let now = Instant::now();
+        Self {
+            metrics,
+            started: now,
+            stage_started: now,
+            client,
+            http,
+            method: String::new(),
+            endpoint: None,
+            path: None,
+            origin: None,
+            refusal: None,
+            observed: None,
+            homeserver_status: None,
+        }
+    }
+
+    /// Notes the method of the request.
+    pub fn method(&mut self, method: &http::Method) {
+        self.method = shown(method.as_str().as_bytes());
+    }
+
+    /// Notes what the gate made of the head. Room and user IDs are not logged: the path is kept only
+    /// where the operation alone would say nothing.
+    pub fn admitted(&mut self, admitted: &Admitted) {
+        self.endpoint = Some(admitted.endpoint);
+        if matches!(admitted.endpoint, Endpoint::Other | Endpoint::Unlisted) {
+            self.path = Some(shown(admitted.target.path().as_bytes()));
+        }
+        if let Claim::Signed(credentials) = &admitted.claim {
+            self.origin = Some(credentials.origin.to_string());
+        }
+    }
+
+    /// Notes the end of a stage.
+    pub fn end_stage(&mut self, stage: Stage) {
+        let now = Instant::now();
+        self.metrics.gate.stage(stage, now.duration_since(self.stage_started));
+        self.stage_started = now;
+    }
+
+    /// Notes a refusal that observe mode held back.
+    pub fn observed(&mut self, refusal: Refusal) {
+        self.observed = Some(refusal);
+    }
+
+    /// Notes why the request was not forwarded, or not answered by the homeserver.
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
+    }
+
+    /// Notes the homeserver's answer.
+    pub fn homeserver_answered(&mut self, status: u16) {
+        self.metrics.proxy.homeserver_response(status);
+        self.homeserver_status = Some(status);
+    }
+
+    fn verdict(&self) -> Verdict {
+        match (&self.refusal, &self.observed) {
+            (Some(refusal), _) => Verdict::Refused(refusal.rejection),
+            (None, Some(observed)) => Verdict::Observed(observed.rejection),
+            (None, None) => Verdict::Allowed,
+        }
+    }
+
+    fn log(&self, verdict: Verdict) {
+        let detail = self.refusal.as_ref().or(self.observed.as_ref()).map(|r| r.detail.as_str());
+        let status = match &self.refusal {
+            Some(refusal) => Some(refusal.rejection.status().as_u16()),
+            None => self.homeserver_status,
+        };
+        let duration_ms = self.started.elapsed().as_secs_f64() * 1_000.0;
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                $level!(
+                    target: "fedgate::access",
+                    client = %self.client,
+                    http = self.http,
+                    method = self.method.as_str(),
+                    endpoint = self.endpoint.map(Endpoint::label),
+                    path = self.path.as_deref(),
+                    origin = self.origin.as_deref(),
+                    status,
+                    reason = verdict.reason(),
+                    detail,
+                    duration_ms,
+                    $message
+                )
+            };
+        }
+        match verdict {
+            Verdict::Allowed => line!(info, "forwarded"),
+            Verdict::Observed(_) => line!(warn, "forwarded, but would be refused"),
+            Verdict::Refused(Rejection::InternalError) => line!(warn, "internal error"),
+            Verdict::Refused(_) => line!(info, "refused"),
+        }
+    }
+}
+
+/// A request ends when nobody works on it any more, whatever the way there: so that none goes
+/// uncounted, the end is the drop.
+impl Drop for Record {
+    fn drop(&mut self) {
+        let verdict = self.verdict();
+        self.metrics.proxy.in_flight.dec();
+        self.metrics.proxy.request_took(self.started.elapsed());
+        self.metrics.gate.count(self.endpoint, verdict);
+        if let (Verdict::Observed(rejection), Some(status)) = (verdict, self.homeserver_status) {
+            self.metrics.gate.observed(rejection, matches!(status, 400 | 401 | 403));
+        }
+        self.log(verdict);
+    }
+}

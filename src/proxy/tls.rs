@@ -1,0 +1,135 @@
+//! TLS for the listener: HTTP/1.1 and HTTP/2 by ALPN, certificate files read again when they change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, info};
+
+use crate::config::TlsFiles;
+
+/// How often the certificate files are looked at. Polling sees what a directory watch misses: swapped
+/// links, network file systems, mounted secrets.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a certificate cannot be used; the text names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or parsed.
+    #[error("{path}: {cause}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The files are fine on their own but not together, or not usable.
+    #[error("{certificate} and its key cannot be used: {cause}", certificate = certificate.display())]
+    Unusable {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// The current certificate, and the files it came from.
+#[derive(Debug)]
+pub struct Certificate {
+    files: TlsFiles,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificate {
+    /// Reads certificate and key.
+    pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let current = ArcSwap::from_pointee(read(&files)?);
+        Ok(Arc::new(Self { files, current }))
+    }
+
+    /// The TLS settings that always use the current certificate.
+    pub fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsError> {
+        let resolver = Arc::clone(self);
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| self.unusable(&error))?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads the files again. On an error the last good certificate stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(read(&self.files)?));
+        Ok(())
+    }
+
+    /// Reloads whenever a file's time of change differs from the last look. Runs for ever.
+    pub async fn watch(self: Arc<Self>) {
+        let mut seen = self.stamps().await;
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let now = self.stamps().await;
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match self.reload() {
+                Ok(()) => info!(file = %self.files.certificate.display(), "certificate reloaded"),
+                Err(error) => {
+                    error!(%error, "certificate not reloaded; the last good one stays in use");
+                }
+            }
+        }
+    }
+
+    async fn stamps(&self) -> [Option<SystemTime>; 2] {
+        let modified = |path: PathBuf| async move {
+            tokio::fs::metadata(path).await.and_then(|m| m.modified()).ok()
+        };
+        [
+            modified(self.files.certificate.clone()).await,
+            modified(self.files.private_key.clone()).await,
+        ]
+    }
+
+    fn unusable(&self, cause: &dyn std::fmt::Display) -> TlsError {
+        unusable(&self.files, cause)
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| file_error(&files.certificate, &error))?;
+    if chain.is_empty() {
+        return Err(file_error(&files.certificate, &"holds no certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.private_key)
+        .map_err(|error| file_error(&files.private_key, &error))?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider())
+        .map_err(|error| unusable(files, &error))
+}
+
+fn file_error(path: &Path, cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File { path: path.to_owned(), cause: cause.to_string() }
+}
+
+fn unusable(files: &TlsFiles, cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Unusable { certificate: files.certificate.clone(), cause: cause.to_string() }
+}

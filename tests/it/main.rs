@@ -1,0 +1,16 @@
+//! Black-box tests: a whole gate between real sockets, with a homeserver stand-in behind it that
+//! writes down every byte it is sent.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod smoke;
+mod support;

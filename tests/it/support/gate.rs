@@ -1,0 +1,132 @@
+//! A whole gate on free ports, with an injected clock and federation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fedgate::app::{App, Outside};
+use fedgate::clock::ManualClock;
+use fedgate::config::{Config, Sources};
+use fedgate::proto::Timestamp;
+use rcgen::{CertifiedIssuer, CertificateParams, KeyPair};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::federation::FakeFederation;
+use super::{Homeserver, NOW_MS, OWN_NAME, Origin};
+
+/// What differs from an ordinary gate.
+#[derive(Default)]
+pub struct GateOptions {
+    pub tls: bool,
+    /// Further lines of the settings file.
+    pub settings: &'static str,
+    /// Where requests go instead of the stand-in's port.
+    pub homeserver: Option<String>,
+}
+
+pub struct Gate {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub federation: Arc<FakeFederation>,
+    pub clock: Arc<ManualClock>,
+    /// The certificate of the gate's CA, in DER.
+    pub ca: Option<Vec<u8>>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    _files: tempfile::TempDir,
+}
+
+impl Gate {
+    pub async fn start(homeserver: &Homeserver) -> Self {
+        Self::start_with(homeserver, GateOptions::default()).await
+    }
+
+    pub async fn start_tls(homeserver: &Homeserver) -> Self {
+        Self::start_with(homeserver, GateOptions { tls: true, ..GateOptions::default() }).await
+    }
+
+    pub async fn start_with(homeserver: &Homeserver, options: GateOptions) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let upstream = options
+            .homeserver
+            .unwrap_or_else(|| format!("http://127.0.0.1:{}", homeserver.port));
+        let mut listen = "address = \"127.0.0.1:0\"\n".to_owned();
+        let mut ca = None;
+        if options.tls {
+            ca = Some(write_certificate(files.path()));
+            let dir = files.path().display();
+            listen.push_str(&format!(
+                "tls_certificate = \"{dir}/chain.pem\"\ntls_private_key = \"{dir}/key.pem\"\n"
+            ));
+        }
+        let text = format!(
+            "server_name = \"{OWN_NAME}\"\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\n",
+            options.settings
+        );
+        let path = files.path().join("fedgate.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&Sources::default().with_file(Some(path))).unwrap();
+        let federation = Arc::new(FakeFederation::default());
+        let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
+        let outside = Outside { clock: clock.clone(), transport: federation.clone() };
+        let app = App::bind(config, outside).await.unwrap();
+        Self {
+            address: app.address(),
+            admin: app.admin_address(),
+            federation,
+            clock,
+            ca,
+            stop: app.stopper(),
+            serving: tokio::spawn(app.serve()),
+            _files: files,
+        }
+    }
+
+    /// A server whose key the gate can fetch.
+    pub fn origin(&self, name: &str) -> Origin {
+        let origin = Origin::new(name);
+        self.federation.publish(&origin.name, origin.document());
+        origin
+    }
+
+    /// Tells the gate to stop and waits until it has.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.serving.await.unwrap();
+    }
+
+    /// Tells the gate to stop.
+    pub fn begin_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// What the admin listener answers at `path`.
+    pub async fn admin_get(&self, path: &str) -> super::Answer {
+        let mut client = super::Client::plain(self.admin).await;
+        client.request("GET", path, &[("host", "admin")], None).await
+    }
+
+    /// The value of a line of the metrics, zero when it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let answer = self.admin_get("/metrics").await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+        found.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// Writes chain and key for the gate's name, and returns the CA's certificate.
+fn write_certificate(dir: &std::path::Path) -> Vec<u8> {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![OWN_NAME.to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    std::fs::write(dir.join("chain.pem"), leaf.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+    issuer.der().to_vec()
+}
