@@ -1,10 +1,43 @@
 //! Name resolution, behind a trait so that tests need no resolver.
 
-use std::net::IpAddr;
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::DnsError;
+use hickory_resolver::net::NetError as HickoryError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
+use tokio::time::timeout;
 
 use super::NetError;
+
+/// Most addresses taken from an answer. Only a few of them are ever dialled; the rest would be there
+/// to keep us busy.
+const ADDRESSES_MAX: usize = 16;
+
+/// Most SRV records taken from an answer, those of the best priority first. Real servers have one or
+/// two.
+const SRV_RECORDS_MAX: usize = 10;
+
+/// Time for one question to one name server.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a question is asked again after that.
+const QUERY_RETRIES: usize = 1;
+
+/// Time for all questions about a name together, with retries and other name servers.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// One target of an SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,13 +46,13 @@ pub struct SrvTarget {
     pub priority: u16,
     /// Share among targets of the same priority.
     pub weight: u16,
-    /// The host, without the final dot.
+    /// The host, without the final dot. Empty says that there is no such service (RFC 2782).
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
-/// Resolves names.
+/// Resolves names. Every answer comes, or fails, within a bounded time.
 #[async_trait]
 pub trait Dns: Send + Sync + 'static {
     /// The addresses of `host` (A, AAAA, CNAMEs followed). Empty when there are none.
@@ -28,3 +61,179 @@ pub trait Dns: Send + Sync + 'static {
     /// The SRV records of `name`. Empty when there are none.
     async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError>;
 }
+
+/// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
+///
+/// Names are asked for as they are, never with the system's search domains. Nothing is cached here:
+/// keys are, and name servers do it better.
+pub struct HickoryDns {
+    resolver: TokioResolver,
+    hosts: Hosts,
+    timeout: Duration,
+}
+
+impl HickoryDns {
+    /// A resolver on the name servers of `/etc/resolv.conf`; without any, on the local machine's, as
+    /// the C library does.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Dns`] when the file can not be read or understood.
+    pub fn from_system() -> Result<Self, NetError> {
+        let failed = |cause: &dyn Display| {
+            NetError::Dns(format!("{RESOLV_CONF}: {cause}; or set outbound.dns_servers"))
+        };
+        let text = match std::fs::read(RESOLV_CONF) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(&error)),
+        };
+        let (config, _) = system_conf::parse_resolv_conf(or_local_name_server(text))
+            .map_err(|error| failed(&error))?;
+        Self::new(config.name_servers().to_vec(), system_hosts())
+    }
+
+    /// A resolver on the given name servers.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Dns`] when the resolver can not be made.
+    pub fn with_servers(servers: &[SocketAddr]) -> Result<Self, NetError> {
+        Self::new(servers.iter().map(name_server).collect(), system_hosts())
+    }
+
+    fn new(servers: Vec<NameServerConfig>, hosts: Hosts) -> Result<Self, NetError> {
+        let mut options = ResolverOpts::default();
+        options.timeout = QUERY_TIMEOUT;
+        options.attempts = QUERY_RETRIES;
+        options.cache_size = 0;
+        // The hosts file is looked into here: a name in it is not asked for at all, while hickory
+        // would still ask for the kind of address the file has none of.
+        options.use_hosts_file = ResolveHosts::Never;
+        let config = ResolverConfig::from_name_servers(servers);
+        let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options)
+            .build()
+            .map_err(|error| NetError::Dns(format!("the resolver can not be made: {error}")))?;
+        Ok(Self { resolver, hosts, timeout: LOOKUP_TIMEOUT })
+    }
+
+    /// The records of one type; none when the name or the type does not exist.
+    async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+        let failed =
+            |cause: &dyn Display| Err(NetError::Dns(format!("{kind} records of {name}: {cause}")));
+        match timeout(self.timeout, self.resolver.lookup(name.clone(), kind)).await {
+            Ok(Ok(lookup)) => Ok(lookup.answers().to_vec()),
+            Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(_)))) => Ok(Vec::new()),
+            Ok(Err(error)) => failed(&error),
+            Err(_elapsed) => failed(&format_args!("no answer within {:?}", self.timeout)),
+        }
+    }
+
+    fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
+        [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)))
+            .flat_map(|lookup| addresses_in(lookup.answers()))
+            .take(ADDRESSES_MAX)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Dns for HickoryDns {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+        let name = absolute(host)?;
+        let listed = self.in_hosts_file(&name);
+        if !listed.is_empty() {
+            return Ok(listed);
+        }
+        let (v4, v6) =
+            future::join(self.records(&name, RecordType::A), self.records(&name, RecordType::AAAA))
+                .await;
+        let (v4, v6) = match (v4, v6) {
+            (Ok(v4), Ok(v6)) => (v4, v6),
+            // One kind is enough to go on with.
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => (found, Vec::new()),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        Ok(alternate(addresses_in(&v4), addresses_in(&v6)))
+    }
+
+    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
+        let records = self.records(&absolute(name)?, RecordType::SRV).await?;
+        let mut targets: Vec<SrvTarget> = records.iter().filter_map(srv_target).collect();
+        targets.sort_by_key(|target| target.priority);
+        targets.truncate(SRV_RECORDS_MAX);
+        Ok(targets)
+    }
+}
+
+/// `host` as an absolute name, which no search domain is ever appended to.
+fn absolute(host: &str) -> Result<Name, NetError> {
+    let mut name = Name::from_ascii(host)
+        .map_err(|error| NetError::Dns(format!("{host} can not be asked for: {error}")))?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+fn addresses_in(records: &[Record]) -> Vec<IpAddr> {
+    records.iter().filter_map(|record| record.data.ip_addr()).collect()
+}
+
+fn srv_target(record: &Record) -> Option<SrvTarget> {
+    let RData::SRV(srv) = &record.data else { return None };
+    let mut target = srv.target.clone();
+    // The root stays the empty name.
+    target.set_fqdn(false);
+    Some(SrvTarget {
+        priority: srv.priority,
+        weight: srv.weight,
+        host: target.to_ascii(),
+        port: srv.port,
+    })
+}
+
+/// Takes from both in turn, so that the first few hold both kinds. IPv4 leads: every server has it,
+/// while IPv6 on our side may be a black hole, which costs a whole connect timeout.
+fn alternate(v4: Vec<IpAddr>, v6: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (mut v4, mut v6) = (v4.into_iter(), v6.into_iter());
+    let mut all = Vec::new();
+    while all.len() < ADDRESSES_MAX {
+        let before = all.len();
+        all.extend(v4.next());
+        all.extend(v6.next());
+        if all.len() == before {
+            break;
+        }
+    }
+    all.truncate(ADDRESSES_MAX);
+    all
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+/// The configuration, with the name server that resolv.conf(5) says is used when none is listed.
+fn or_local_name_server(mut text: Vec<u8>) -> Vec<u8> {
+    if !text.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver")) {
+        text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
+    }
+    text
+}
+
+/// The hosts file; one that can not be read is taken as empty, as the C library does.
+fn system_hosts() -> Hosts {
+    Hosts::from_system().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the hosts file can not be read and is not used");
+        Hosts::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

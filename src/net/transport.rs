@@ -1,5 +1,7 @@
 //! The one way by which other servers are asked for anything.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -53,4 +55,78 @@ pub enum NetError {
     Tls(String),
     /// The answer is larger than allowed.
     TooLarge(String),
+}
+
+impl NetError {
+    /// The kind as a metric label: one of a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BlockedAddress(_) => "blocked_address",
+            Self::Connect(_) => "connect",
+            Self::Dns(_) => "dns",
+            Self::Http(_) => "http",
+            Self::Timeout(_) => "timeout",
+            Self::Tls(_) => "tls",
+            Self::TooLarge(_) => "too_large",
+        }
+    }
+
+    /// The text, which names server, address and cause.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::BlockedAddress(text)
+            | Self::Connect(text)
+            | Self::Dns(text)
+            | Self::Http(text)
+            | Self::Timeout(text)
+            | Self::Tls(text)
+            | Self::TooLarge(text) => text,
+        }
+    }
+
+    /// The same error with its text passed through `change`.
+    pub(super) fn map_text(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::BlockedAddress(text) => Self::BlockedAddress(change(text)),
+            Self::Connect(text) => Self::Connect(change(text)),
+            Self::Dns(text) => Self::Dns(change(text)),
+            Self::Http(text) => Self::Http(change(text)),
+            Self::Timeout(text) => Self::Timeout(change(text)),
+            Self::Tls(text) => Self::Tls(change(text)),
+            Self::TooLarge(text) => Self::TooLarge(change(text)),
+        }
+    }
+}
+
+impl fmt::Display for NetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for NetError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_own_label_and_shows_its_text() {
+        let text = || "matrix.org: cause".to_owned();
+        let all = [
+            (NetError::BlockedAddress(text()), "blocked_address"),
+            (NetError::Connect(text()), "connect"),
+            (NetError::Dns(text()), "dns"),
+            (NetError::Http(text()), "http"),
+            (NetError::Timeout(text()), "timeout"),
+            (NetError::Tls(text()), "tls"),
+            (NetError::TooLarge(text()), "too_large"),
+        ];
+        for (error, label) in all {
+            assert_eq!(error.kind(), label);
+            assert_eq!(error.to_string(), "matrix.org: cause");
+            let longer = error.map_text(|text| format!("{text}!"));
+            assert_eq!((longer.kind(), longer.text()), (label, "matrix.org: cause!"));
+        }
+    }
 }

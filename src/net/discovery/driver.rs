@@ -1,0 +1,72 @@
+//! Asks the network what the steps of a discovery want to know.
+
+use std::time::Duration;
+
+use super::well_known::{self, HttpsGet};
+use super::{Endpoint, Ports, ResolutionStep};
+use crate::net::{Dns, NetError};
+use crate::proto::ServerName;
+
+/// What a discovery needs.
+pub struct Discovery<'a> {
+    /// Resolves names.
+    pub dns: &'a dyn Dns,
+    /// Gets well-known documents.
+    pub https: &'a dyn HttpsGet,
+    /// The ports that are used where a name brings none.
+    pub ports: Ports,
+    /// Time for the well-known document, with all its redirects. Many servers have none and drop
+    /// packets to 443; what this takes is missing for the rest.
+    pub well_known_timeout: Duration,
+}
+
+/// What a discovery found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// The places to try, best first. Never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Why the well-known document was passed over, when it was asked for and is not valid.
+    pub well_known_failure: Option<NetError>,
+}
+
+impl Discovery<'_> {
+    /// Finds the places where `server` is to be reached. Takes at most the time for the well-known
+    /// document and two SRV look-ups.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Dns`] when an SRV look-up fails (that there are no records is not a failure).
+    pub async fn of(&self, server: &ServerName) -> Result<Discovered, NetError> {
+        let mut well_known_failure = None;
+        let mut step = ResolutionStep::start(server, self.ports)?;
+        loop {
+            step = match step {
+                ResolutionStep::WellKnown(waiting) => {
+                    let answer = self.well_known(waiting.host()).await;
+                    let next = waiting.answered(answer.as_ref().ok());
+                    well_known_failure = answer.err();
+                    next
+                }
+                ResolutionStep::Srv(waiting) => {
+                    let targets = self.dns.srv(&waiting.name()).await?;
+                    waiting.answered(targets, &mut fastrand::Rng::new())?
+                }
+                ResolutionStep::Done(endpoints) => {
+                    return Ok(Discovered { endpoints, well_known_failure });
+                }
+            };
+        }
+    }
+
+    async fn well_known(&self, host: &str) -> Result<ServerName, NetError> {
+        let fetch = well_known::fetch(host, self.ports.https, self.https);
+        let answer =
+            tokio::time::timeout(self.well_known_timeout, fetch).await.unwrap_or_else(|_elapsed| {
+                let limit = self.well_known_timeout;
+                Err(NetError::Timeout(format!("no well-known document within {limit:?}")))
+            });
+        answer.inspect_err(|error| {
+            tracing::debug!(host, kind = error.kind(), %error, "no valid well-known document");
+        })
+    }
+}
