@@ -1,4 +1,20 @@
 //! Settings: what an operator writes, checked into types that cannot be wrong.
+//!
+//! [`Config::load`] gathers them from the file, the environment and the command line, and reports
+//! every error at once. The table of options (`options`) is the one place where a setting has its
+//! name, default and documentation; the sample file is written from it.
+
+mod check;
+mod diagnostic;
+mod options;
+mod sample;
+mod settings;
+mod sources;
+mod suggest;
+mod values;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +26,16 @@ use ipnet::IpNet;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName};
+pub use diagnostic::ConfigErrors;
+pub use sample::sample;
+pub(crate) use settings::Settings;
+pub use sources::Sources;
+
+/// The settings file that is read when none is named.
+pub const DEFAULT_PATH: &str = "/etc/fedgate/fedgate.toml";
+
+/// How the name of every environment variable that is a setting starts.
+const ENV_PREFIX: &str = "FEDGATE_";
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
@@ -34,6 +60,24 @@ pub struct Config {
     pub admin: Admin,
     /// Logs.
     pub log: Log,
+}
+
+impl Config {
+    /// Reads and checks the settings. All errors are reported together.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        Self::load_with_settings(sources).map(|(config, _)| config)
+    }
+
+    /// The same, with the settings as they were written and where.
+    pub(crate) fn load_with_settings(sources: &Sources) -> Result<(Self, Settings), ConfigErrors> {
+        let (document, mut errors) = sources.read();
+        let (settings, form) = Settings::gather(document.as_ref(), sources);
+        errors.extend(form);
+        match check::check(&settings, errors) {
+            Ok(config) => Ok((config, settings)),
+            Err(errors) => Err(ConfigErrors::new(errors)),
+        }
+    }
 }
 
 /// The homeserver's federation listener.

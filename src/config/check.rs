@@ -1,0 +1,289 @@
+//! Settings as written into [`Config`]: every error is found before any is reported.
+
+mod across;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::diagnostic::Diagnostic;
+use super::settings::{Raw, Settings};
+use super::values;
+use super::{
+    Admin, Config, Keys, Limits, Listen, Log, LogFormat, Mode, Notary, OtherPaths, Outbound,
+    TlsFiles,
+};
+use crate::proto::ServerName;
+use crate::proto::ed25519::{BannedKeys, VerifyKey};
+use crate::proto::validity::Provenance;
+use reader::Reader;
+use values::Problem;
+
+/// Port for other servers with TLS (the port the Matrix spec gives federation).
+const PORT_TLS: u16 = 8448;
+
+/// Port for other servers without TLS, behind a proxy that has it.
+const PORT_PLAIN: u16 = 8449;
+
+/// Largest size a setting may name, in bytes.
+const SIZE_MAX: u64 = 1 << 40;
+
+/// Largest number a setting that counts may name.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+
+const OTHER_PATHS: &[(&str, OtherPaths)] =
+    &[("refuse", OtherPaths::Refuse), ("forward", OtherPaths::Forward)];
+
+const LOG_FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+
+const SOURCES: &[(&str, Provenance)] = &[
+    ("homeserver", Provenance::Homeserver),
+    ("origin", Provenance::Origin),
+    ("notaries", Provenance::Notary),
+];
+
+/// Checks every setting; `errors` are those found so far.
+pub(super) fn check(
+    settings: &Settings,
+    errors: Vec<Diagnostic>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let mut reader = Reader::new(settings, errors);
+    let config = read(&mut reader);
+    if let Some(config) = &config {
+        across::check(config, &mut reader);
+    }
+    match (config, reader.into_errors()) {
+        (Some(config), errors) if errors.is_empty() => Ok(config),
+        (_, errors) => Err(errors),
+    }
+}
+
+fn read(reader: &mut Reader<'_>) -> Option<Config> {
+    let server_names = server_names(reader);
+    let homeserver = required(reader, "homeserver", "http://127.0.0.1:8008");
+    let homeserver = homeserver.and_then(|()| reader.text("homeserver", values::homeserver));
+    let mode = reader.text("mode", |text| values::choice(text, MODES));
+    let listen = listen(reader);
+    let outbound = outbound(reader);
+    let keys = keys(reader);
+    let notaries = notaries(reader);
+    let admin = reader.text("admin.address", values::listen_address);
+    let limits = limits(reader);
+    let format = reader.text("log.format", |text| values::choice(text, LOG_FORMATS));
+    let filter = reader.text("log.filter", values::log_filter);
+    Some(Config {
+        server_names: server_names?,
+        homeserver: homeserver?,
+        mode: mode?,
+        listen: listen?,
+        limits: limits?,
+        outbound: outbound?,
+        keys: keys?,
+        notaries: notaries?,
+        admin: Admin { address: admin? },
+        log: Log { format: format?, filter: filter? },
+    })
+}
+
+fn required(reader: &mut Reader<'_>, name: &str, example: &str) -> Option<()> {
+    if reader.is_set(name) {
+        return Some(());
+    }
+    let variable = format!("FEDGATE_{}", name.to_ascii_uppercase());
+    reader.error_missing(
+        format!("{name} is not set"),
+        format!("write {name} = {example:?} at the top of the settings file, or set {variable}"),
+    );
+    None
+}
+
+fn server_names(reader: &mut Reader<'_>) -> Option<Vec<ServerName>> {
+    match (reader.is_set("server_name"), reader.is_set("server_names")) {
+        (true, true) => {
+            reader.error_at(
+                "server_names",
+                "server_name and server_names are both set".to_owned(),
+                "keep one: server_name for a single name, server_names for several".to_owned(),
+            );
+            None
+        }
+        (_, false) => {
+            required(reader, "server_name", "example.org")?;
+            reader.text("server_name", values::server_name).map(|name| vec![name])
+        }
+        (false, true) => {
+            let names = reader.list("server_names", values::server_name)?;
+            if names.is_empty() {
+                let help = "list every name the homeserver answers to, the main one first";
+                reader.problem("server_names", Problem::new("the list is empty", help));
+                return None;
+            }
+            reader.no_repeats("server_names", &names)?;
+            Some(names)
+        }
+    }
+}
+
+fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
+    let certificate = reader.optional("listen.tls_certificate", values::absolute_path);
+    let private_key = reader.optional("listen.tls_private_key", values::absolute_path);
+    let address = reader.optional("listen.address", values::listen_address);
+    let trusted_proxies = reader.list("listen.trusted_proxies", values::range);
+    let other_paths = reader.text("listen.other_paths", |text| values::choice(text, OTHER_PATHS));
+    let tls = match (certificate?, private_key?) {
+        (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
+        (None, None) => None,
+        (Some(_), None) => return half_of_tls(reader, "tls_certificate", "tls_private_key"),
+        (None, Some(_)) => return half_of_tls(reader, "tls_private_key", "tls_certificate"),
+    };
+    let port = if tls.is_some() { PORT_TLS } else { PORT_PLAIN };
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    Some(Listen {
+        address: address?.unwrap_or(default),
+        tls,
+        trusted_proxies: trusted_proxies?,
+        other_paths: other_paths?,
+    })
+}
+
+fn half_of_tls<T>(reader: &mut Reader<'_>, set: &str, missing: &str) -> Option<T> {
+    reader.error_at(
+        &format!("listen.{set}"),
+        format!("listen.{set} is set, but listen.{missing} is not"),
+        format!("set listen.{missing} too, or neither to listen without TLS behind a proxy"),
+    );
+    None
+}
+
+fn outbound(reader: &mut Reader<'_>) -> Option<Outbound> {
+    let ca_file = reader.optional("outbound.ca_file", values::absolute_path);
+    let allowed_ranges = reader.list("outbound.allowed_ranges", values::range);
+    let dns_servers = reader.list("outbound.dns_servers", values::dns_server);
+    let proxy = reader.text("outbound.proxy", |text| {
+        only_empty(text, "this version reaches other servers directly, without a proxy")
+    });
+    proxy?;
+    Some(Outbound { ca_file: ca_file?, allowed_ranges: allowed_ranges?, dns_servers: dns_servers? })
+}
+
+fn only_empty(text: &str, message: &str) -> values::Checked<()> {
+    if text.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::new(message, "leave it out, or set it to \"\""))
+    }
+}
+
+fn keys(reader: &mut Reader<'_>) -> Option<Keys> {
+    let sources = reader.list("keys.sources", |text| values::choice(text, SOURCES));
+    let agreement = reader.count::<u64>("keys.agreement", 1, COUNT_MAX);
+    let store = reader
+        .text("keys.store", |text| only_empty(text, "this version keeps keys in memory only"));
+    let fetch_timeout = reader.text("keys.fetch_timeout", values::duration);
+    let banned = reader.list("keys.banned", values::key_bytes);
+    let cache_entries_max = reader.count("keys.cache_entries_max", 1, COUNT_MAX);
+    let sources = sources?;
+    if sources.is_empty() {
+        let help = "name at least one of \"homeserver\", \"origin\", \"notaries\"";
+        reader.problem("keys.sources", Problem::new("no key could ever be found", help));
+    }
+    let distinct = reader.no_repeats("keys.sources", &sources);
+    if agreement? != 1 {
+        let help = "leave it out, or set it to 1";
+        let message = "this version trusts the first valid answer and cannot wait for agreement";
+        reader.problem("keys.agreement", Problem::new(message, help));
+    }
+    store?;
+    distinct?;
+    Some(Keys {
+        sources,
+        fetch_timeout: fetch_timeout?,
+        banned: banned?,
+        cache_entries_max: cache_entries_max?,
+    })
+}
+
+fn notaries(reader: &mut Reader<'_>) -> Option<Vec<Notary>> {
+    let mut notaries = Vec::new();
+    let mut complete = true;
+    for section in reader.notaries() {
+        let mut within = reader.within(section);
+        let server_name = within.required_text("server_name", values::server_name);
+        let verify_keys = notary_keys(&mut within);
+        reader.take_errors(within);
+        match (server_name, verify_keys) {
+            (Some(server_name), Some(verify_keys)) => {
+                notaries.push(Notary { server_name, verify_keys });
+            }
+            (None, _) | (_, None) => complete = false,
+        }
+    }
+    complete.then_some(notaries)
+}
+
+fn notary_keys(
+    within: &mut reader::Within<'_>,
+) -> Option<BTreeMap<crate::proto::KeyId, VerifyKey>> {
+    const UNPINNED: &str = "write verify_keys = { \"ed25519:auto\" = \"...\" } with the key the notary \
+         publishes at /_matrix/key/v2/server, learnt from a place you trust";
+    let Some(value) = within.value("verify_keys") else {
+        within
+            .error_here("a notary without verify_keys: anyone could answer in its name", UNPINNED);
+        return None;
+    };
+    let Raw::Table(entries) = &value.raw else {
+        within.wrong_form("verify_keys", value);
+        return None;
+    };
+    if entries.is_empty() {
+        within.error(
+            "verify_keys",
+            value,
+            Problem::new("without a key, anyone could answer in its name", UNPINNED),
+        );
+        return None;
+    }
+    let banned = BannedKeys::new([]);
+    let mut keys = BTreeMap::new();
+    for (name, place, value) in entries {
+        let id = within.name(place, values::key_id(name));
+        let key = within.entry(value, |text| {
+            let key = values::verify_key(text)?;
+            if banned.contains(&key) {
+                let message = "this key is publicly known to be compromised";
+                return Err(Problem::new(message, "ask the notary's operators for a new one"));
+            }
+            Ok(key)
+        });
+        if let (Some(id), Some(key)) = (id, key) {
+            keys.insert(id, key);
+        }
+    }
+    Some(keys)
+}
+
+fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+    let body_bytes_max = reader.size("limits.body_bytes_max", 1, SIZE_MAX);
+    let buffered_bytes_max = reader.size("limits.buffered_bytes_max", 1, SIZE_MAX);
+    let connections_max = reader.count::<usize>("limits.connections_max", 1, COUNT_MAX);
+    let head_timeout = reader.text("limits.head_timeout", values::duration);
+    let body_timeout = reader.text("limits.body_timeout", values::duration);
+    let idle_timeout = reader.text("limits.idle_timeout", values::duration);
+    let connect = reader.text("limits.homeserver_connect_timeout", values::duration);
+    let io = reader.text("limits.homeserver_io_timeout", values::duration);
+    let drain_timeout = reader.text("limits.drain_timeout", values::duration);
+    Some(Limits {
+        body_bytes_max: body_bytes_max?,
+        buffered_bytes_max: buffered_bytes_max?,
+        connections_max: connections_max?,
+        head_timeout: head_timeout?,
+        body_timeout: body_timeout?,
+        idle_timeout: idle_timeout?,
+        homeserver_connect_timeout: connect?,
+        homeserver_io_timeout: io?,
+        drain_timeout: drain_timeout?,
+    })
+}

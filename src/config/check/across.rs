@@ -1,0 +1,100 @@
+//! What settings must agree on with each other.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::{Config, Homeserver};
+use super::reader::Reader;
+use crate::proto::validity::Provenance;
+
+/// Notes every disagreement.
+pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
+    addresses(config, reader);
+    bodies(config, reader);
+    notaries(config, reader);
+}
+
+fn addresses(config: &Config, reader: &mut Reader<'_>) {
+    let (listen, admin) = (config.listen.address, config.admin.address);
+    if overlap(listen, admin) {
+        reader.error_at(
+            "admin.address",
+            format!("admin.address {admin} and listen.address {listen} overlap"),
+            "give admin another port, as in \"127.0.0.1:9448\": it must not be public".to_owned(),
+        );
+    }
+    let Homeserver::Tcp { host, port } = &config.homeserver else { return };
+    let own = [("listen.address", listen), ("admin.address", admin)];
+    if let Some((name, address)) = own.iter().find(|(_, own)| is_same(host, *port, *own)) {
+        reader.error_at(
+            "homeserver",
+            format!("homeserver is fedgate's own {name} {address}: requests would go in circles"),
+            "name the port of the homeserver's own listener, as in \"http://127.0.0.1:8008\""
+                .to_owned(),
+        );
+    }
+}
+
+/// Whether both cannot be listened on at one time.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let covers = |x: IpAddr| x.is_unspecified() && (same_family || x.is_ipv6());
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || covers(a.ip()) || covers(b.ip()))
+}
+
+/// Whether `host:port`, as far as can be said without asking the DNS, leads to `own`.
+fn is_same(host: &str, port: u16, own: SocketAddr) -> bool {
+    let ip =
+        if host == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { host.parse().ok() };
+    let reaches = |ip: IpAddr| ip == own.ip() || (own.ip().is_unspecified() && ip.is_loopback());
+    port == own.port() && ip.is_some_and(reaches)
+}
+
+fn bodies(config: &Config, reader: &mut Reader<'_>) {
+    let (body, buffered) = (config.limits.body_bytes_max, config.limits.buffered_bytes_max);
+    if buffered < body {
+        reader.error_at(
+            "limits.buffered_bytes_max",
+            format!(
+                "limits.buffered_bytes_max ({buffered} bytes) is below limits.body_bytes_max ({body} \
+                 bytes): the largest requests could never pass"
+            ),
+            format!("set limits.buffered_bytes_max to {body} or more"),
+        );
+    }
+}
+
+fn notaries(config: &Config, reader: &mut Reader<'_>) {
+    let asked = config.keys.sources.contains(&Provenance::Notary);
+    if config.notaries.is_empty() && config.keys.sources == [Provenance::Notary] {
+        reader.error_at(
+            "keys.sources",
+            "keys.sources names only the notaries, and there are none".to_owned(),
+            "add a [[notaries]] section, or another source".to_owned(),
+        );
+    }
+    for (index, notary) in config.notaries.iter().enumerate() {
+        let name = &notary.server_name;
+        let earlier = config.notaries.iter().take(index);
+        let (message, help) = if !asked {
+            (
+                format!(
+                    "the notary {name} is never asked: keys.sources does not name \"notaries\""
+                ),
+                "add \"notaries\" to keys.sources, or take the [[notaries]] section out".to_owned(),
+            )
+        } else if config.server_names.contains(name) {
+            (
+                format!("the notary {name} is the own server"),
+                "take it out: the own homeserver is the source \"homeserver\"".to_owned(),
+            )
+        } else if earlier.clone().any(|other| other.server_name == *name) {
+            (
+                format!("the notary {name} is listed twice"),
+                "put all its keys into the verify_keys of one section".to_owned(),
+            )
+        } else {
+            continue;
+        };
+        reader.error_at_notary(index, message, help);
+    }
+}

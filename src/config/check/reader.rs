@@ -1,0 +1,294 @@
+//! Reads single settings and collects what is wrong with them.
+
+use super::super::diagnostic::{Diagnostic, Place, quoted};
+use super::super::options::{self, Kind};
+use super::super::settings::{Raw, Repeated, Settings, Value};
+use super::super::values::{self, Checked, Problem};
+
+/// Reads settings by full name. A `None` from any of its methods means that an error was noted.
+pub(super) struct Reader<'a> {
+    settings: &'a Settings,
+    errors: Vec<Diagnostic>,
+}
+
+/// Reads the settings of one repeated section.
+pub(super) struct Within<'a> {
+    section: &'a Repeated,
+    errors: Vec<Diagnostic>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(settings: &'a Settings, errors: Vec<Diagnostic>) -> Self {
+        Self { settings, errors }
+    }
+
+    pub(super) fn into_errors(self) -> Vec<Diagnostic> {
+        self.errors
+    }
+
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.settings.get(name).is_some()
+    }
+
+    pub(super) fn notaries(&self) -> &'a [Repeated] {
+        self.settings.notaries()
+    }
+
+    pub(super) fn within(&self, section: &'a Repeated) -> Within<'a> {
+        Within { section, errors: Vec::new() }
+    }
+
+    pub(super) fn take_errors(&mut self, within: Within<'_>) {
+        self.errors.extend(within.errors);
+    }
+
+    /// A text setting that has a value.
+    pub(super) fn text<T>(&mut self, name: &str, parse: impl Fn(&str) -> Checked<T>) -> Option<T> {
+        self.optional(name, parse).flatten()
+    }
+
+    /// A text setting; `Some(None)` when it has no value.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Checked<T>,
+    ) -> Option<Option<T>> {
+        let Some(value) = self.settings.get(name) else { return Some(None) };
+        let Raw::Text(text) = &value.raw else {
+            self.errors.push(wrong_form(name, Kind::Text, value));
+            return None;
+        };
+        match parse(text) {
+            Ok(parsed) => Some(Some(parsed)),
+            Err(problem) => {
+                self.errors.push(wrong(name, value, problem));
+                None
+            }
+        }
+    }
+
+    /// A list of texts. Every entry is checked.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Checked<T>,
+    ) -> Option<Vec<T>> {
+        let value = self.settings.get(name)?;
+        let Raw::List(items) = &value.raw else {
+            self.errors.push(wrong_form(name, Kind::List, value));
+            return None;
+        };
+        let mut parsed = Vec::with_capacity(items.len());
+        for item in items {
+            let Raw::Text(text) = &item.raw else {
+                self.errors.push(wrong_form(name, Kind::List, item));
+                continue;
+            };
+            match parse(text) {
+                Ok(item) => parsed.push(item),
+                Err(problem) => self.errors.push(Diagnostic {
+                    message: format!("{name} has {}: {}", quoted(text), problem.message),
+                    place: item.place.clone(),
+                    help: problem.help,
+                }),
+            }
+        }
+        (parsed.len() == items.len()).then_some(parsed)
+    }
+
+    /// A whole number between `min` and `max`.
+    pub(super) fn count<T: TryFrom<u64>>(&mut self, name: &str, min: u64, max: u64) -> Option<T> {
+        let value = self.settings.get(name)?;
+        let Raw::Integer(text) = &value.raw else {
+            self.errors.push(wrong_form(name, Kind::Count, value));
+            return None;
+        };
+        self.bounded(name, value, text.parse().ok(), min, max)
+    }
+
+    /// A size in bytes between `min` and `max`.
+    pub(super) fn size<T: TryFrom<u64>>(&mut self, name: &str, min: u64, max: u64) -> Option<T> {
+        let value = self.settings.get(name)?;
+        let bytes = match &value.raw {
+            Raw::Integer(text) => text.parse().ok(),
+            Raw::Text(text) => match values::size(text) {
+                Ok(bytes) => Some(bytes),
+                Err(problem) => {
+                    self.errors.push(wrong(name, value, problem));
+                    return None;
+                }
+            },
+            Raw::List(_) | Raw::Other(_) | Raw::Table(_) => {
+                self.errors.push(wrong_form(name, Kind::Size, value));
+                return None;
+            }
+        };
+        self.bounded(name, value, bytes, min, max)
+    }
+
+    fn bounded<T: TryFrom<u64>>(
+        &mut self,
+        name: &str,
+        value: &Value,
+        number: Option<u64>,
+        min: u64,
+        max: u64,
+    ) -> Option<T> {
+        let number = number.filter(|number| (min..=max).contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            let help = format!("write a number from {min} to {max}");
+            self.errors.push(wrong(name, value, Problem::new("the number is out of bounds", help)));
+        }
+        number
+    }
+
+    /// Notes an error unless all values of a list are different.
+    pub(super) fn no_repeats<T: PartialEq>(&mut self, name: &str, list: &[T]) -> Option<()> {
+        let repeated =
+            list.iter().enumerate().find(|(at, item)| list.iter().take(*at).any(|o| o == *item));
+        let Some((at, _)) = repeated else { return Some(()) };
+        if let Some(Value { raw: Raw::List(items), .. }) = self.settings.get(name)
+            && let Some(item) = items.get(at)
+        {
+            self.errors.push(Diagnostic {
+                message: format!("{name} has {} twice", item.raw),
+                place: item.place.clone(),
+                help: "leave one of the two out".to_owned(),
+            });
+        }
+        None
+    }
+
+    /// Notes that the value of `name` is wrong.
+    pub(super) fn problem(&mut self, name: &str, problem: Problem) {
+        if let Some(value) = self.settings.get(name) {
+            self.errors.push(wrong(name, value, problem));
+        }
+    }
+
+    /// Notes an error at the place of `name`.
+    pub(super) fn error_at(&mut self, name: &str, message: String, help: String) {
+        let place = self.settings.get(name).map(|value| value.place.clone());
+        let place = place.unwrap_or_else(|| self.settings.place());
+        self.errors.push(Diagnostic { message, place, help });
+    }
+
+    /// Notes an error in the section of the notary number `index`, from 0.
+    pub(super) fn error_at_notary(&mut self, index: usize, message: String, help: String) {
+        let place = self.settings.notaries().get(index).map(|section| section.place.clone());
+        let place = place.unwrap_or_else(|| self.settings.place());
+        self.errors.push(Diagnostic { message, place, help });
+    }
+
+    /// Notes that something is not there at all.
+    pub(super) fn error_missing(&mut self, message: String, help: String) {
+        let place = self.settings.place();
+        self.errors.push(Diagnostic { message, place, help });
+    }
+}
+
+impl<'a> Within<'a> {
+    pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
+        self.section.values.get(name)
+    }
+
+    pub(super) fn required_text<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Checked<T>,
+    ) -> Option<T> {
+        let Some(value) = self.value(name) else {
+            self.error_here(&format!("a notary without {name}"), &format!("set {name} below it"));
+            return None;
+        };
+        let Raw::Text(text) = &value.raw else {
+            self.wrong_form(name, value);
+            return None;
+        };
+        match parse(text) {
+            Ok(parsed) => Some(parsed),
+            Err(problem) => {
+                self.error(name, value, problem);
+                None
+            }
+        }
+    }
+
+    /// The value of an entry of a table.
+    pub(super) fn entry<T>(
+        &mut self,
+        value: &Value,
+        parse: impl Fn(&str) -> Checked<T>,
+    ) -> Option<T> {
+        let Raw::Text(text) = &value.raw else {
+            self.errors.push(Diagnostic {
+                message: format!("notaries.verify_keys has {}: a key is a text", value.raw),
+                place: value.place.clone(),
+                help: "write \"key ID\" = \"key in base64\", without an inner { key = ... }".into(),
+            });
+            return None;
+        };
+        parse(text).map_err(|problem| self.error("verify_keys", value, problem)).ok()
+    }
+
+    /// The name of an entry of a table.
+    pub(super) fn name<T>(&mut self, place: &Place, parsed: Checked<T>) -> Option<T> {
+        let note = |problem: Problem| {
+            self.errors.push(Diagnostic {
+                message: format!("notaries.verify_keys: {}", problem.message),
+                place: place.clone(),
+                help: problem.help,
+            });
+        };
+        parsed.map_err(note).ok()
+    }
+
+    pub(super) fn wrong_form(&mut self, name: &str, value: &Value) {
+        let option = options::section("notaries")
+            .and_then(|section| section.options.iter().find(|option| option.name == name));
+        let kind = option.map_or(Kind::Text, |option| option.kind);
+        self.errors.push(wrong_form(&format!("notaries.{name}"), kind, value));
+    }
+
+    pub(super) fn error(&mut self, name: &str, value: &Value, problem: Problem) {
+        self.errors.push(wrong(&format!("notaries.{name}"), value, problem));
+    }
+
+    pub(super) fn error_here(&mut self, message: &str, help: &str) {
+        self.errors.push(Diagnostic {
+            message: message.to_owned(),
+            place: self.section.place.clone(),
+            help: help.to_owned(),
+        });
+    }
+}
+
+fn wrong(name: &str, value: &Value, problem: Problem) -> Diagnostic {
+    Diagnostic {
+        message: format!("{name} = {}: {}", seen(value), problem.message),
+        place: value.place.clone(),
+        help: problem.help,
+    }
+}
+
+fn wrong_form(name: &str, kind: Kind, value: &Value) -> Diagnostic {
+    let help = match (&value.raw, kind) {
+        (Raw::Integer(text) | Raw::Other(text), Kind::Text) if name.ends_with("_timeout") => {
+            format!("write {name} = \"{text}s\" for seconds")
+        }
+        _ => format!("write {}", kind.expected()),
+    };
+    Diagnostic {
+        message: format!("{name} = {}: the form is wrong", seen(value)),
+        place: value.place.clone(),
+        help,
+    }
+}
+
+fn seen(value: &Value) -> String {
+    match &value.raw {
+        Raw::Text(text) => quoted(text),
+        Raw::Integer(_) | Raw::List(_) | Raw::Other(_) | Raw::Table(_) => value.raw.to_string(),
+    }
+}

@@ -1,0 +1,295 @@
+//! The settings themselves.
+
+use super::Default::{Required, Unset, Value};
+use super::{Kind, Opt, Section};
+
+/// Every section with its settings, in the order of the sample.
+pub(crate) const SECTIONS: &[Section] =
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, ADMIN, LIMITS, LOG];
+
+const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
+    Opt { name, kind, default, doc }
+}
+
+/// The settings at the top of the file.
+pub(crate) const TOP: Section = Section {
+    name: "",
+    repeated: false,
+    doc: "",
+    options: &[
+        option(
+            "server_name",
+            Kind::Text,
+            Required(r#""example.org""#),
+            "The homeserver's server name: the part after the colon in its users' IDs. Requests\n\
+             signed for any other name are refused.",
+        ),
+        option(
+            "server_names",
+            Kind::List,
+            Unset(r#"["example.org", "example.net"]"#),
+            "Instead of server_name, when one homeserver answers to several names. The first is\n\
+             the main one.",
+        ),
+        option(
+            "homeserver",
+            Kind::Text,
+            Required(r#""http://127.0.0.1:8008""#),
+            "Where verified requests go: the homeserver's plain HTTP federation listener, as\n\
+             \"http://host:port\", or its unix socket, as \"unix:/run/synapse/federation.sock\".\n\
+             Nobody else should be able to reach that listener.",
+        ),
+        option(
+            "mode",
+            Kind::Text,
+            Value(r#""enforce""#),
+            "\"enforce\" refuses what fails a check. \"observe\" forwards everything and only\n\
+             counts and logs what would have been refused: the homeserver is NOT protected then.",
+        ),
+    ],
+};
+
+const LISTEN: Section = Section {
+    name: "listen",
+    repeated: false,
+    doc: "How other servers reach fedgate.",
+    options: &[
+        option(
+            "address",
+            Kind::Text,
+            Unset(r#""0.0.0.0:8448""#),
+            "The address and port to listen on. Unless set: 0.0.0.0:8448 with a certificate (TLS),\n\
+             0.0.0.0:8449 without (plain HTTP, for use behind a proxy that ends TLS). IPv6 as\n\
+             \"[::]:8448\".",
+        ),
+        option(
+            "tls_certificate",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/tls/fullchain.pem""#),
+            "The certificate chain in PEM, leaf first. Read again when the file changes. Set\n\
+             together with tls_private_key, or leave both out.",
+        ),
+        option(
+            "tls_private_key",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/tls/privkey.pem""#),
+            "The certificate's private key in PEM.",
+        ),
+        option(
+            "trusted_proxies",
+            Kind::List,
+            Value(r#"["127.0.0.0/8"]"#),
+            "Proxies in front of fedgate, as address ranges. From these, and only these, the\n\
+             X-Forwarded-For header is believed.",
+        ),
+        option(
+            "other_paths",
+            Kind::Text,
+            Value(r#""refuse""#),
+            "What happens to paths outside federation, such as the client API: \"refuse\" answers\n\
+             404, \"forward\" passes them on unverified (for a port shared with clients).",
+        ),
+    ],
+};
+
+const OUTBOUND: Section = Section {
+    name: "outbound",
+    repeated: false,
+    doc: "How other servers are reached when their keys are fetched.",
+    options: &[
+        option(
+            "ca_file",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/ca.pem""#),
+            "Certificate authorities in PEM to trust instead of the system's.",
+        ),
+        option(
+            "allowed_ranges",
+            Kind::List,
+            Value("[]"),
+            "Loopback, private, link-local and other special-purpose addresses are never dialled,\n\
+             whatever a stranger's DNS says. Ranges listed here are dialled all the same, as in\n\
+             [\"10.0.0.0/8\"] for a federation inside a private network.",
+        ),
+        option(
+            "proxy",
+            Kind::Text,
+            Value(r#""""#),
+            "A proxy for outbound requests. This version has none: leave it empty.",
+        ),
+        option(
+            "dns_servers",
+            Kind::List,
+            Value("[]"),
+            "Name servers to ask instead of the system's, as \"address\" or \"address:port\".",
+        ),
+    ],
+};
+
+const KEYS: Section = Section {
+    name: "keys",
+    repeated: false,
+    doc: "How the signing keys of other servers are found and kept.",
+    options: &[
+        option(
+            "sources",
+            Kind::List,
+            Value(r#"["homeserver", "origin", "notaries"]"#),
+            "Whom to ask for keys, in this order: the own homeserver (which knows most already),\n\
+             the server itself, the notaries below. Leave one out to never ask it.",
+        ),
+        option(
+            "agreement",
+            Kind::Count,
+            Value("1"),
+            "How many independent witnesses must show the same new key. This version takes the\n\
+             first valid answer: only 1 is possible.",
+        ),
+        option(
+            "store",
+            Kind::Text,
+            Value(r#""""#),
+            "A file that keeps keys over restarts. This version keeps them in memory only: leave\n\
+             it empty.",
+        ),
+        option(
+            "fetch_timeout",
+            Kind::Text,
+            Value(r#""8s""#),
+            "Total time for finding a key, over all sources. A request whose key cannot be had in\n\
+             time is answered 503, so that its sender tries again.",
+        ),
+        option(
+            "banned",
+            Kind::List,
+            Value("[]"),
+            "Public keys (base64) that are refused wherever they turn up, beside those fedgate\n\
+             ships with.",
+        ),
+        option(
+            "cache_entries_max",
+            Kind::Count,
+            Value("10000"),
+            "Servers whose keys are kept in memory; the least used are dropped first. One takes 1\n\
+             to 2 KiB as a rule, 64 KiB at most.",
+        ),
+    ],
+};
+
+const NOTARIES: Section = Section {
+    name: "notaries",
+    repeated: true,
+    doc: "Servers that are asked for the keys of others, in this order. Repeat the section for each.",
+    options: &[
+        option("server_name", Kind::Text, Required(r#""matrix.org""#), "The notary's server name."),
+        option(
+            "verify_keys",
+            Kind::Table,
+            Required(r#"{ "ed25519:auto" = "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw" }"#),
+            "Its signing keys, by key ID, learnt from a place you trust. Its answers must carry a\n\
+             valid signature by one of them; a notary without is refused.",
+        ),
+    ],
+};
+
+const ADMIN: Section = Section {
+    name: "admin",
+    repeated: false,
+    doc: "Health and metrics.",
+    options: &[option(
+        "address",
+        Kind::Text,
+        Value(r#""127.0.0.1:9448""#),
+        "The address and port of /health, /ready and /metrics. There is no password: keep it on\n\
+         loopback or in a private network.",
+    )],
+};
+
+const LIMITS: Section = Section {
+    name: "limits",
+    repeated: false,
+    doc: "Bounds. Sizes are bytes, or texts such as \"12.5 MiB\"; times are texts such as \"90s\", \"5m\".",
+    options: &[
+        option(
+            "body_bytes_max",
+            Kind::Size,
+            Value("13107200"),
+            "Largest request body; a larger one is answered 413. The default, 12.5 MiB, is the most\n\
+             Synapse takes.",
+        ),
+        option(
+            "buffered_bytes_max",
+            Kind::Size,
+            Value(r#""256 MiB""#),
+            "All request bodies held at one time: each is held whole until it is verified. Beyond\n\
+             that, requests are answered 503. At least body_bytes_max.",
+        ),
+        option(
+            "connections_max",
+            Kind::Count,
+            Value("4096"),
+            "Connections from other servers at one time. The process's limit on open files must be\n\
+             at least twice as high.",
+        ),
+        option(
+            "head_timeout",
+            Kind::Text,
+            Value(r#""10s""#),
+            "Total time for a request's head to arrive.",
+        ),
+        option(
+            "body_timeout",
+            Kind::Text,
+            Value(r#""60s""#),
+            "Total time for a request's body to arrive.",
+        ),
+        option(
+            "idle_timeout",
+            Kind::Text,
+            Value(r#""120s""#),
+            "How long a connection without a request is kept. Synapse closes its own after 120 s.",
+        ),
+        option(
+            "homeserver_connect_timeout",
+            Kind::Text,
+            Value(r#""5s""#),
+            "Time for a connection to the homeserver to be made.",
+        ),
+        option(
+            "homeserver_io_timeout",
+            Kind::Text,
+            Value(r#""5m""#),
+            "Time for the homeserver to start its answer, or to send or take the next bytes. It is\n\
+             long on purpose: a join to a large room or a media download may keep it busy for\n\
+             minutes, and a request cut off here is only sent again.",
+        ),
+        option(
+            "drain_timeout",
+            Kind::Text,
+            Value(r#""30s""#),
+            "Time for requests in flight to end after SIGTERM.",
+        ),
+    ],
+};
+
+const LOG: Section = Section {
+    name: "log",
+    repeated: false,
+    doc: "What is logged, on the standard error output.",
+    options: &[
+        option(
+            "format",
+            Kind::Text,
+            Value(r#""auto""#),
+            "\"human\" for people, \"json\" for machines, \"auto\" for human on a terminal and json\n\
+             otherwise.",
+        ),
+        option(
+            "filter",
+            Kind::Text,
+            Value(r#""info""#),
+            "How much: \"error\", \"warn\", \"info\", \"debug\" or \"trace\", also by module, as in\n\
+             \"info,fedgate::keys=debug\".",
+        ),
+    ],
+};
