@@ -26,7 +26,10 @@ use crate::keys::metrics::KeyMetrics;
 use crate::keys::store::MemoryStore;
 use crate::keys::KeyFetcher;
 use crate::net::FederationTransport;
-use crate::net::https::HttpsTransport;
+use crate::net::address::AddressPolicy;
+use crate::net::discovery::Ports;
+use crate::net::dns::HickoryDns;
+use crate::net::https::{HttpsTransport, Timeouts, roots};
 use crate::proto::ServerName;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::Provenance;
@@ -328,12 +331,25 @@ fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// The real way to other servers.
+///
+/// # Errors
+///
+/// [`StartError::Outbound`] when the certificates or the name servers it depends on cannot be used.
 pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, StartError> {
-    HttpsTransport::from_settings(
-        outbound.ca_file.as_deref(),
-        outbound.allowed_ranges.clone(),
-        &outbound.dns_servers,
-    )
-    .map(|transport| Arc::new(transport) as Arc<dyn FederationTransport>)
-    .map_err(|error| StartError::Outbound(error.to_string()))
+    let failed = |error: &dyn std::fmt::Display| StartError::Outbound(error.to_string());
+    let roots = match &outbound.ca_file {
+        Some(path) => roots::from_file(path).map_err(|error| failed(&error))?,
+        None => roots::from_system(),
+    };
+    let dns = if outbound.dns_servers.is_empty() {
+        HickoryDns::from_system()
+    } else {
+        HickoryDns::with_servers(&outbound.dns_servers)
+    };
+    let dns = Arc::new(dns.map_err(|error| failed(&error))?);
+    let policy = AddressPolicy::new(outbound.allowed_ranges.clone());
+    let transport =
+        HttpsTransport::new(dns, policy, roots, Ports::default(), Timeouts::default())
+            .map_err(|error| failed(&error))?;
+    Ok(Arc::new(transport))
 }

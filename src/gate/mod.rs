@@ -185,6 +185,7 @@ fn refuse_json(error: JsonError) -> Refusal {
         | JsonErrorKind::LoneSurrogate
         | JsonErrorKind::NumberNotFinite
         | JsonErrorKind::TooDeep => Rejection::BodyAmbiguous,
+        JsonErrorKind::TooLong => Rejection::BodyTooLarge,
         JsonErrorKind::NotAnObject => Rejection::BodyNotObject,
         JsonErrorKind::ByteOrderMark
         | JsonErrorKind::NotUtf8
