@@ -20,11 +20,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Homeserver, Mode, Outbound};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
+use crate::keys::KeyFetcher;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{Keyring, KeyringParts};
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::store::MemoryStore;
-use crate::keys::KeyFetcher;
 use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
@@ -156,11 +156,7 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, setting, cause })
 }
 
-fn gateway(
-    config: &Config,
-    outside: Outside,
-    registry: &Registry,
-) -> Result<Gateway, StartError> {
+fn gateway(config: &Config, outside: Outside, registry: &Registry) -> Result<Gateway, StartError> {
     let metrics = Arc::new(Metrics {
         gate: GateMetrics::register(registry)?,
         proxy: ProxyMetrics::register(registry)?,
@@ -205,11 +201,7 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-fn keyring(
-    config: &Config,
-    outside: &Outside,
-    registry: &Registry,
-) -> Result<Keyring, StartError> {
+fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
     let banned = BannedKeys::new(config.keys.banned.iter().copied());
     let transport = &outside.transport;
     let mut fetchers: Vec<Arc<dyn KeyFetcher>> = Vec::new();
@@ -348,8 +340,7 @@ pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, St
     };
     let dns = Arc::new(dns.map_err(|error| failed(&error))?);
     let policy = AddressPolicy::new(outbound.allowed_ranges.clone());
-    let transport =
-        HttpsTransport::new(dns, policy, roots, Ports::default(), Timeouts::default())
-            .map_err(|error| failed(&error))?;
+    let transport = HttpsTransport::new(dns, policy, roots, Ports::default(), Timeouts::default())
+        .map_err(|error| failed(&error))?;
     Ok(Arc::new(transport))
 }

@@ -18,8 +18,7 @@ fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
 }
 
 fn from(text: Option<&str>, sources: &Sources) -> Result<Config, ConfigErrors> {
-    let document =
-        text.map(|text| Document { path: "fedgate.toml".into(), text: text.to_owned() });
+    let document = text.map(|text| Document { path: "fedgate.toml".into(), text: text.to_owned() });
     let (settings, errors) = Settings::gather(document.as_ref(), sources);
     check::check(&settings, errors).map_err(ConfigErrors::new)
 }

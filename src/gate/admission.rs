@@ -100,10 +100,7 @@ pub fn admit(
 ) -> Result<Admitted, Refusal> {
     check_head_size(head)?;
     let method = check_method(head.method)?;
-    let target = RequestTarget::parse(head.raw_target).map_err(|error| match error {
-        TargetError::TooLong(_) => Refusal::new(Rejection::HeadTooLarge, error),
-        error => Refusal::new(Rejection::TargetRefused, error),
-    })?;
+    let target = RequestTarget::parse(head.raw_target).map_err(refuse_target)?;
     let length = declared_length(head.headers)?;
     check_connection(head.headers)?;
     let expects_continue = check_expect(head.headers)?;
@@ -124,6 +121,11 @@ pub fn admit(
         Access::Signed => Claim::Signed(credentials(head.headers, server_names)?),
     };
     Ok(Admitted { endpoint: route.endpoint, method, target, claim, body, expects_continue })
+}
+
+fn refuse_target(error: TargetError) -> Refusal {
+    let too_long = matches!(error, TargetError::TooLong(_));
+    Refusal::new(if too_long { Rejection::HeadTooLarge } else { Rejection::TargetRefused }, error)
 }
 
 /// Whether requests with this method carry content in federation (R31, R32).
@@ -155,8 +157,7 @@ fn check_method(method: &Method) -> Result<Method, Refusal> {
     Err(Refusal::new(Rejection::MethodNotAllowed, shown(method.as_str().as_bytes())))
 }
 
-/// The body's declared length, if there is one; refuses whatever two parsers could read differently
-/// (threats B1). `Some(None)` would be a chunked body: it is `None` here, and the body will tell.
+/// The body's declared length; refuses whatever two parsers could read differently (threats B1).
 fn declared_length(headers: &HeaderMap) -> Result<DeclaredLength, Refusal> {
     let ambiguous = |detail: &str| Refusal::new(Rejection::FramingAmbiguous, detail);
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();

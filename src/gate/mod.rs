@@ -60,8 +60,7 @@ impl Gate {
     /// Judges a head: no IO, no memory spent.
     pub fn admit(&self, head: RequestHead<'_>) -> Result<Admitted, Refusal> {
         let admitted = admit(head, &self.settings.server_names, self.settings.body_bytes_max)?;
-        if matches!(admitted.claim, Claim::Other)
-            && self.settings.other_paths == OtherPaths::Refuse
+        if matches!(admitted.claim, Claim::Other) && self.settings.other_paths == OtherPaths::Refuse
         {
             return Err(Refusal::new(
                 Rejection::OtherPath,

@@ -137,7 +137,10 @@ const SIGNED: [(&str, Endpoint); 33] = [
     ("/_matrix/federation/v1/state/{}", Endpoint::State),
     ("/_matrix/federation/v1/state_ids/{}", Endpoint::StateIds),
     ("/_matrix/federation/v1/timestamp_to_event/{}", Endpoint::TimestampToEvent),
-    ("/_matrix/federation/unstable/org.matrix.msc3030/timestamp_to_event/{}", Endpoint::TimestampToEvent),
+    (
+        "/_matrix/federation/unstable/org.matrix.msc3030/timestamp_to_event/{}",
+        Endpoint::TimestampToEvent,
+    ),
     ("/_matrix/federation/v1/user/devices/{}", Endpoint::UserDevices),
     ("/_matrix/federation/v1/user/keys/claim", Endpoint::UserKeys),
     ("/_matrix/federation/unstable/user/keys/claim", Endpoint::UserKeys),

@@ -91,6 +91,9 @@ mod tests {
             find("127.0.0.1:1", &[("x-forwarded-for", "[2001:db8::1]:443")]),
             "2001:db8::1 false"
         );
-        assert_eq!(find("127.0.0.1:1", &[("x-forwarded-for", "1.2.3.4, unknown")]), "127.0.0.1 false");
+        assert_eq!(
+            find("127.0.0.1:1", &[("x-forwarded-for", "1.2.3.4, unknown")]),
+            "127.0.0.1 false"
+        );
     }
 }

@@ -231,9 +231,7 @@ impl<S> GetTimingDigest for Connection<S> {
 }
 
 impl<S> GetProxyDigest for Connection<S> {
-    fn get_proxy_digest(
-        &self,
-    ) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
         None
     }
 }

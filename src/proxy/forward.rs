@@ -1,6 +1,6 @@
 //! The way to the homeserver: pingora's `HttpProxy` with our say in what is sent.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -125,11 +125,9 @@ impl Forwarder {
         {
             return Ok(address);
         }
-        let found = tokio::time::timeout(
-            self.timeouts.connect,
-            tokio::net::lookup_host((host, port)),
-        )
-        .await;
+        let found =
+            tokio::time::timeout(self.timeouts.connect, tokio::net::lookup_host((host, port)))
+                .await;
         let address = match found {
             Ok(Ok(mut addresses)) => addresses.next(),
             Ok(Err(_)) | Err(_) => None,
@@ -145,7 +143,7 @@ impl Forwarder {
     }
 }
 
-fn unix_peer(path: &PathBuf) -> Result<HttpPeer> {
+fn unix_peer(path: &Path) -> Result<HttpPeer> {
     let text = path.to_str().unwrap_or_default();
     HttpPeer::new_uds(text, false, String::new())
 }
@@ -169,10 +167,8 @@ impl ProxyHttp for Forwarder {
         let (Some(handoff), Some(permit)) = (handoff, permit) else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        let (client, content_length) =
-            handoff.with(|inner| (inner.client, inner.content_length));
-        ctx.rewrite =
-            Some(Rewrite { authorization: permit.consume(), client, content_length });
+        let (client, content_length) = handoff.with(|inner| (inner.client, inner.content_length));
+        ctx.rewrite = Some(Rewrite { authorization: permit.consume(), client, content_length });
         ctx.handoff = Some(handoff);
         Ok(())
     }
@@ -230,13 +226,12 @@ impl ProxyHttp for Forwarder {
     ) -> FailToProxy {
         let refusal = refusal_for(error);
         let status = refusal.rejection.status().as_u16();
-        if session.response_written().is_none() && *error.esource() != ErrorSource::Downstream {
-            if let Ok(Answer { header, body }) = Answer::new(&refusal) {
-                session.set_keepalive(None);
-                // A client that has gone meanwhile hears nothing, and needs nothing.
-                if session.write_response_header(Box::new(header), false).await.is_ok() {
-                    let _gone = session.write_response_body(Some(body), true).await;
-                }
+        let may_answer =
+            session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        if may_answer && let Ok(Answer { header, body }) = Answer::new(&refusal) {
+            // A client that has gone meanwhile hears nothing, and needs nothing.
+            if session.write_response_header(Box::new(header), false).await.is_ok() {
+                let _gone = session.write_response_body(Some(body), true).await;
             }
         }
         if let Some(handoff) = &ctx.handoff {

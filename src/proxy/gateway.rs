@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
@@ -108,7 +108,7 @@ impl ClientConnection {
     ) -> Option<ReusedHttpStream> {
         match self.read_head(&mut session, shutdown).await {
             Head::Complete => {}
-            Head::None => return None,
+            Head::None => return abandon(session).await,
             Head::Refused(refusal) => {
                 let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
                 // Whoever sent this may not be listening; the record says what happened.
@@ -120,8 +120,7 @@ impl ClientConnection {
         }
         self.bound_session(&mut session, *shutdown.borrow());
         let head = session.req_header();
-        let client =
-            client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
+        let client = client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
         let http = if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
         let mut record = self.record(client.address, http);
         record.method(&head.method);
@@ -208,36 +207,52 @@ impl ClientConnection {
         };
         let admitted = match gate.admit(head) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.observe_unread(refusal, record),
+            Err(refusal) => {
+                let permit = self.observe(refusal, record)?;
+                return self.clear_unread(session, permit).await;
+            }
         };
         record.admitted(&admitted);
         let keys = match gate.find_keys(&admitted.claim).await {
             Ok(keys) => keys,
-            Err(refusal) => return self.observe_unread(refusal, record),
+            Err(refusal) => {
+                let permit = self.observe(refusal, record)?;
+                return self.clear_unread(session, permit).await;
+            }
         };
         record.end_stage(Stage::Keys);
         if admitted.body == BodyRule::Unbounded {
             let permit = gate.judge(&admitted, &keys, &[])?;
-            return Ok(Cleared { permit, body: None });
+            return self.clear_unread(session, permit).await;
         }
         let body = self.take_body(session, &admitted).await?;
         record.end_stage(Stage::Body);
         let permit = match gate.judge(&admitted, &keys, &body.bytes) {
             Ok(permit) => permit,
-            Err(refusal) => {
-                let permit = gate.observe(refusal)?;
-                record_observed(&permit, record);
-                permit
-            }
+            Err(refusal) => self.observe(refusal, record)?,
         };
         record.end_stage(Stage::Verify);
         Ok(Cleared { permit, body: Some(body) })
     }
 
-    /// In observe mode a request that was refused before its body was read passes as it comes.
-    fn observe_unread(&self, refusal: Refusal, record: &mut Record) -> Result<Cleared, Refusal> {
+    /// In observe mode, the permit for what would be refused; else the refusal.
+    fn observe(&self, refusal: Refusal, record: &mut Record) -> Result<Permit, Refusal> {
         let permit = self.gateway.gate.observe(refusal)?;
-        record_observed(&permit, record);
+        if let Some(refusal) = permit.observed_refusal() {
+            record.observed(refusal.clone());
+        }
+        Ok(permit)
+    }
+
+    /// A request whose body passes as it comes.
+    async fn clear_unread(
+        &self,
+        session: &mut ServerSession,
+        permit: Permit,
+    ) -> Result<Cleared, Refusal> {
+        if session.req_header().headers.contains_key(EXPECT) {
+            send_continue(session).await?;
+        }
         Ok(Cleared { permit, body: None })
     }
 
@@ -246,9 +261,9 @@ impl ClientConnection {
     fn check_wire(&self, session: &ServerSession) -> Result<(), Refusal> {
         let Some(watch) = &self.watch else { return Ok(()) };
         let head = session.req_header();
-        let line = watch.request_line().ok_or_else(|| {
-            Refusal::new(Rejection::HeadTooLarge, "request line over the cap")
-        })?;
+        let line = watch
+            .request_line()
+            .ok_or_else(|| Refusal::new(Rejection::HeadTooLarge, "request line over the cap"))?;
         if !is_verbatim(&line, head.method.as_str().as_bytes(), head.raw_path()) {
             return Err(Refusal::new(
                 Rejection::TargetRefused,
@@ -274,12 +289,7 @@ impl ClientConnection {
         admitted: &Admitted,
     ) -> Result<HeldBody, Refusal> {
         if admitted.expects_continue {
-            let keepalive = session.get_keepalive();
-            session.write_continue_response().await.map_err(|error| {
-                Refusal::new(Rejection::ClientGone, error.etype().as_str())
-            })?;
-            // pingora takes the interim answer for a final one given too early, and would close.
-            session.set_keepalive(keepalive);
+            send_continue(session).await?;
         }
         let body =
             read_body(session, admitted.body, &self.gateway.budget, self.gateway.timeouts.body)
@@ -316,10 +326,17 @@ impl ClientConnection {
     }
 }
 
-fn record_observed(permit: &Permit, record: &mut Record) {
-    if let Some(refusal) = permit.observed_refusal() {
-        record.observed(refusal.clone());
-    }
+/// Asks the client for its body. The gate does that itself: the homeserver gets to see neither the
+/// question nor a half-sent body.
+async fn send_continue(session: &mut ServerSession) -> Result<(), Refusal> {
+    let keepalive = session.get_keepalive();
+    session
+        .write_continue_response()
+        .await
+        .map_err(|error| Refusal::new(Rejection::ClientGone, error.etype().as_str()))?;
+    // pingora takes the interim answer for a final one given too early, and would close.
+    session.set_keepalive(keepalive);
+    Ok(())
 }
 
 /// Whether a request line is exactly `method SP target SP HTTP/1.x`.
@@ -401,6 +418,9 @@ mod tests {
     fn b1_a_dropped_content_length_is_still_seen_in_the_raw_head() {
         let raw = b"PUT /a HTTP/1.1\r\nHost: x\r\nCONTENT-length: 3\r\n\r\n";
         assert!(has_field(raw, "content-length"));
-        assert!(!has_field(b"PUT /content-length: HTTP/1.1\r\nX: content-length\r\n\r\n", "content-length"));
+        assert!(!has_field(
+            b"PUT /content-length: HTTP/1.1\r\nX: content-length\r\n\r\n",
+            "content-length"
+        ));
     }
 }

@@ -33,10 +33,9 @@ fn with_auth<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
 }
 
 fn credentials_of(values: &[&str]) -> Result<Credentials, Rejection> {
-    match try_admit("GET", EVENT, &with_auth(values))?.claim {
-        Claim::Signed(credentials) => Ok(credentials),
-        other => panic!("{other:?}"),
-    }
+    let claim = try_admit("GET", EVENT, &with_auth(values))?.claim;
+    let Claim::Signed(credentials) = claim else { panic!("{claim:?}") };
+    Ok(credentials)
 }
 
 #[test]

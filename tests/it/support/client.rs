@@ -199,12 +199,10 @@ pub struct H2Client {
 impl H2Client {
     pub async fn connect(address: SocketAddr, ca: &[u8]) -> Self {
         let stream = tls_stream(address, ca, b"h2").await;
-        let (sender, connection) = hyper::client::conn::http2::handshake(
-            TokioExecutor::new(),
-            TokioIo::new(stream),
-        )
-        .await
-        .unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
         tokio::spawn(connection);
         Self { sender }
     }

@@ -7,7 +7,7 @@ use fedgate::app::{App, Outside};
 use fedgate::clock::ManualClock;
 use fedgate::config::{Config, Sources};
 use fedgate::proto::Timestamp;
-use rcgen::{CertifiedIssuer, CertificateParams, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -47,9 +47,8 @@ impl Gate {
 
     pub async fn start_with(homeserver: &Homeserver, options: GateOptions) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let upstream = options
-            .homeserver
-            .unwrap_or_else(|| format!("http://127.0.0.1:{}", homeserver.port));
+        let upstream =
+            options.homeserver.unwrap_or_else(|| format!("http://127.0.0.1:{}", homeserver.port));
         let mut listen = "address = \"127.0.0.1:0\"\n".to_owned();
         let mut ca = None;
         if options.tls {

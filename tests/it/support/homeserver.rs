@@ -73,9 +73,8 @@ async fn accept(
         connections.fetch_add(1, Ordering::SeqCst);
         let (seen, respond) = (Arc::clone(&seen), Arc::clone(&respond));
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                answer(request, Arc::clone(&seen), Arc::clone(&respond))
-            });
+            let service =
+                service_fn(move |request| answer(request, Arc::clone(&seen), Arc::clone(&respond)));
             // A gate that hangs up is not the homeserver's problem.
             let _ended = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(tcp), service)
