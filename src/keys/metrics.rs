@@ -185,6 +185,12 @@ impl KeyMetrics {
         self.lookups.with_label_values(&[source.label(), result.label()]).inc();
     }
 
+    /// Counts a fetch that holds one of the places, for as long as the guard lives.
+    pub(crate) fn fetch_in_flight(&self) -> InFlight<'_> {
+        self.fetches_in_flight.inc();
+        InFlight(&self.fetches_in_flight)
+    }
+
     pub(crate) fn fetched(&self, source: Provenance, took: Duration) {
         self.fetch_duration.with_label_values(&[label(source)]).observe(took.as_secs_f64());
     }
@@ -197,6 +203,15 @@ impl KeyMetrics {
 
     pub(crate) fn collided(&self, source: Provenance) {
         self.collisions.with_label_values(&[label(source)]).inc();
+    }
+}
+
+/// Counts a fetch for as long as it lasts, however it ends.
+pub(crate) struct InFlight<'a>(&'a IntGauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use prometheus::IntGauge;
 use tokio::time::{Instant, timeout_at};
 
 use super::{BUSY_RETRY, FETCHES_MAX, Inner, KeyAnswer, KeysUnavailable, Look, all_retired};
@@ -50,22 +49,6 @@ impl Drop for Landing {
     fn drop(&mut self) {
         let mut flights = self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.remove(&self.server);
-    }
-}
-
-/// Counts a fetch for as long as it lasts, however it ends.
-struct InFlight<'a>(&'a IntGauge);
-
-impl<'a> InFlight<'a> {
-    fn new(gauge: &'a IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -114,7 +97,7 @@ impl Inner {
             tracing::warn!(target: "fedgate::keys", %server, %causes, "no keys");
             return FlightEnd::Unavailable(KeysUnavailable { retry_after: BUSY_RETRY, causes });
         };
-        let in_flight = InFlight::new(&self.parts.metrics.fetches_in_flight);
+        let in_flight = self.parts.metrics.fetch_in_flight();
         let findings = self.ask_in_turn(server, &ids, deadline).await;
         drop(in_flight);
         self.parts.metrics.cache_entries.set(as_gauge(self.parts.store.servers().await));
