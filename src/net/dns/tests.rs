@@ -1,1 +1,329 @@
+//! Against a name server on loopback that speaks real DNS packets.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::{CNAME, SRV};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// What the name server does with one question.
+#[derive(Clone)]
+enum Script {
+    Answer(Vec<Record>),
+    Code(ResponseCode),
+    Silence,
+}
+
+/// A name server that follows a script; what it has no line for does not exist.
+struct NameServer {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<(String, RecordType)>>>,
+    task: JoinHandle<()>,
+}
+
+impl NameServer {
+    async fn start(lines: &[(&str, RecordType, Script)]) -> Self {
+        let script: BTreeMap<(String, RecordType), Script> = lines
+            .iter()
+            .map(|(name, kind, script)| (((*name).to_owned(), *kind), script.clone()))
+            .collect();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            let mut packet = [0; 4_096];
+            loop {
+                let (length, peer) = socket.recv_from(&mut packet).await.expect("a packet");
+                let mut message = Message::from_vec(&packet[..length]).expect("a query");
+                let query = message.queries[0].clone();
+                let question = (query.name().to_ascii(), query.query_type());
+                seen.lock().expect("unpoisoned").push(question.clone());
+                match script.get(&question) {
+                    Some(Script::Silence) => continue,
+                    Some(Script::Code(code)) => message.metadata.response_code = *code,
+                    Some(Script::Answer(records)) => {
+                        message.add_answers(records.iter().cloned());
+                    }
+                    None => message.metadata.response_code = ResponseCode::NXDomain,
+                }
+                message.edns = None;
+                let answer = message.into_response().to_vec().expect("an answer");
+                socket.send_to(&answer, peer).await.expect("sent");
+            }
+        });
+        Self { address, asked, task }
+    }
+
+    fn dns(&self) -> HickoryDns {
+        HickoryDns::new(vec![name_server(&self.address)], Hosts::default()).expect("a resolver")
+    }
+
+    fn asked(&self) -> Vec<(String, RecordType)> {
+        let mut asked = self.asked.lock().expect("unpoisoned").clone();
+        asked.sort();
+        asked.dedup();
+        asked
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn record(name: &str, data: RData) -> Record {
+    Record::from_rdata(Name::from_ascii(name).expect("a name"), 60, data)
+}
+
+fn a(name: &str, ip: [u8; 4]) -> Record {
+    record(name, RData::A(Ipv4Addr::from(ip).into()))
+}
+
+fn aaaa(name: &str, ip: Ipv6Addr) -> Record {
+    record(name, RData::AAAA(ip.into()))
+}
+
+fn cname(name: &str, target: &str) -> Record {
+    record(name, RData::CNAME(CNAME(Name::from_ascii(target).expect("a name"))))
+}
+
+fn srv(name: &str, priority: u16, weight: u16, port: u16, target: &str) -> Record {
+    let target = Name::from_ascii(target).expect("a name");
+    record(name, RData::SRV(SRV::new(priority, weight, port, target)))
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().expect("an address")).collect()
+}
+
+const V6: Ipv6Addr = Ipv6Addr::new(0x2a01, 0x4f8, 0, 0, 0, 0, 0, 1);
+
+#[tokio::test]
+async fn both_kinds_of_addresses_are_found_in_turn() {
+    let name = "both.example.org.";
+    let server = NameServer::start(&[
+        (name, RecordType::A, Script::Answer(vec![a(name, [1, 1, 1, 1]), a(name, [1, 1, 1, 2])])),
+        (name, RecordType::AAAA, Script::Answer(vec![aaaa(name, V6)])),
+    ])
+    .await;
+    let mut found = server.dns().addresses("both.example.org").await.expect("addresses");
+    assert_eq!(found[1], IpAddr::V6(V6), "the second is the only one of its kind");
+    found.sort();
+    assert_eq!(found, addresses(&["1.1.1.1", "1.1.1.2", "2a01:4f8::1"]));
+}
+
+#[tokio::test]
+async fn names_are_asked_for_as_they_are() {
+    let server = NameServer::start(&[]).await;
+    assert_eq!(server.dns().addresses("no-dots").await, Ok(Vec::new()));
+    assert_eq!(server.dns().addresses("example.org.").await, Ok(Vec::new()));
+    assert_eq!(
+        server.asked(),
+        [
+            ("example.org.".to_owned(), RecordType::A),
+            ("example.org.".to_owned(), RecordType::AAAA),
+            ("no-dots.".to_owned(), RecordType::A),
+            ("no-dots.".to_owned(), RecordType::AAAA),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn aliases_are_followed_within_an_answer_and_by_asking_on() {
+    let (name, next, last) = ("alias.example.org.", "next.example.net.", "last.example.com.");
+    let server = NameServer::start(&[
+        (name, RecordType::A, Script::Answer(vec![cname(name, next), a(next, [1, 2, 3, 4])])),
+        (name, RecordType::AAAA, Script::Answer(vec![cname(name, next), cname(next, last)])),
+        (last, RecordType::AAAA, Script::Answer(vec![aaaa(last, V6)])),
+    ])
+    .await;
+    let found = server.dns().addresses("alias.example.org").await;
+    assert_eq!(found, Ok(addresses(&["1.2.3.4", "2a01:4f8::1"])));
+}
+
+#[tokio::test]
+async fn aliases_in_a_circle_have_no_address() {
+    let (one, other) = ("one.example.org.", "other.example.org.");
+    let there = Script::Answer(vec![cname(one, other)]);
+    let back = Script::Answer(vec![cname(other, one)]);
+    let server = NameServer::start(&[
+        (one, RecordType::A, there.clone()),
+        (one, RecordType::AAAA, there),
+        (other, RecordType::A, back.clone()),
+        (other, RecordType::AAAA, back),
+    ])
+    .await;
+    assert_eq!(server.dns().addresses("one.example.org").await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_empty_and_no_error() {
+    let name = "nodata.example.org.";
+    let server = NameServer::start(&[
+        (name, RecordType::A, Script::Answer(Vec::new())),
+        (name, RecordType::AAAA, Script::Answer(Vec::new())),
+        (name, RecordType::SRV, Script::Answer(Vec::new())),
+    ])
+    .await;
+    let dns = server.dns();
+    for host in ["nodata.example.org", "nxdomain.example.org"] {
+        assert_eq!(dns.addresses(host).await, Ok(Vec::new()), "{host}");
+        assert_eq!(dns.srv(host).await, Ok(Vec::new()), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_name_server_is_an_error_that_names_the_question() {
+    let name = "broken.example.org.";
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let server = NameServer::start(&[
+            (name, RecordType::A, Script::Code(code)),
+            (name, RecordType::AAAA, Script::Code(code)),
+            (name, RecordType::SRV, Script::Code(code)),
+        ])
+        .await;
+        let dns = server.dns();
+        let error = dns.addresses("broken.example.org").await.expect_err("no answer");
+        assert_eq!(error.kind(), "dns", "{error}");
+        assert!(error.text().contains("A records of broken.example.org."), "{error}");
+        let error = dns.srv("broken.example.org").await.expect_err("no answer");
+        assert!(error.text().contains("SRV records of broken.example.org."), "{error}");
+        assert_eq!(error.kind(), "dns", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn one_kind_of_addresses_is_enough_beside_a_failure_of_the_other() {
+    let name = "half.example.org.";
+    let server = NameServer::start(&[
+        (name, RecordType::A, Script::Answer(vec![a(name, [1, 1, 1, 1])])),
+        (name, RecordType::AAAA, Script::Code(ResponseCode::ServFail)),
+        ("empty.example.org.", RecordType::A, Script::Answer(Vec::new())),
+        ("empty.example.org.", RecordType::AAAA, Script::Code(ResponseCode::ServFail)),
+    ])
+    .await;
+    let dns = server.dns();
+    assert_eq!(dns.addresses("half.example.org").await, Ok(addresses(&["1.1.1.1"])));
+    // Whether it has addresses is not known, which is not the same as that it has none.
+    assert_eq!(dns.addresses("empty.example.org").await.map_err(|e| e.kind()), Err("dns"));
+}
+
+#[tokio::test]
+async fn a_silent_name_server_is_given_up_on() {
+    let silent = Script::Silence;
+    let name = "silent.example.org.";
+    let server = NameServer::start(&[(name, RecordType::SRV, silent)]).await;
+    let mut dns = server.dns();
+    dns.timeout = Duration::from_millis(50);
+    let error = dns.srv("silent.example.org").await.expect_err("silence");
+    assert_eq!(
+        error,
+        NetError::Dns("SRV records of silent.example.org.: no answer within 50ms".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn srv_records_come_with_the_best_priority_first() {
+    let name = "_matrix-fed._tcp.example.org.";
+    let server = NameServer::start(&[(
+        name,
+        RecordType::SRV,
+        Script::Answer(vec![
+            srv(name, 20, 5, 8449, "b.example.org."),
+            srv(name, 10, 7, 443, "a.example.org."),
+            a("a.example.org.", [9, 9, 9, 9]),
+        ]),
+    )])
+    .await;
+    let target = |priority, weight, port, host: &str| SrvTarget {
+        priority,
+        weight,
+        host: host.to_owned(),
+        port,
+    };
+    assert_eq!(
+        server.dns().srv("_matrix-fed._tcp.example.org").await,
+        Ok(vec![target(10, 7, 443, "a.example.org"), target(20, 5, 8449, "b.example.org")])
+    );
+}
+
+#[tokio::test]
+async fn the_srv_target_that_says_no_is_the_empty_name() {
+    let name = "_matrix._tcp.example.org.";
+    let none = Script::Answer(vec![srv(name, 0, 0, 0, ".")]);
+    let server = NameServer::start(&[(name, RecordType::SRV, none)]).await;
+    let found = server.dns().srv("_matrix._tcp.example.org").await.expect("an answer");
+    assert_eq!(found.iter().map(|target| target.host.as_str()).collect::<Vec<_>>(), [""]);
+}
+
+/// Some dynamic DNS providers do this (duckdns).
+#[tokio::test]
+async fn addresses_in_answer_to_an_srv_question_are_no_srv_records() {
+    let name = "_matrix._tcp.example.org.";
+    let odd = Script::Answer(vec![a(name, [1, 1, 1, 1])]);
+    let server = NameServer::start(&[(name, RecordType::SRV, odd)]).await;
+    assert_eq!(server.dns().srv("_matrix._tcp.example.org").await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn answers_are_cut_to_a_bound() {
+    let (host, service) = ("many.example.org.", "_matrix._tcp.many.example.org.");
+    let server = NameServer::start(&[
+        (host, RecordType::A, Script::Answer((0..40).map(|n| a(host, [1, 1, 1, n])).collect())),
+        (
+            service,
+            RecordType::SRV,
+            Script::Answer((0..12).rev().map(|n| srv(service, n, 0, 1, "a.example.")).collect()),
+        ),
+    ])
+    .await;
+    let dns = server.dns();
+    assert_eq!(dns.addresses("many.example.org").await.map(|all| all.len()), Ok(16));
+    let targets = dns.srv("_matrix._tcp.many.example.org").await.expect("records");
+    let priorities: Vec<u16> = targets.iter().map(|target| target.priority).collect();
+    assert_eq!(priorities, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_hosts_file_comes_first_and_is_enough() {
+    let server = NameServer::start(&[]).await;
+    let mut dns = server.dns();
+    dns.hosts
+        .read_hosts_conf("10.0.0.7 synapse.example.org synapse # compose\n".as_bytes())
+        .expect("a hosts file");
+    assert_eq!(dns.addresses("synapse.example.org").await, Ok(addresses(&["10.0.0.7"])));
+    assert_eq!(dns.addresses("synapse").await, Ok(addresses(&["10.0.0.7"])));
+    assert_eq!(server.asked(), []);
+}
+
+#[tokio::test]
+async fn what_can_not_be_a_name_is_not_asked_for() {
+    let server = NameServer::start(&[]).await;
+    let long = "a".repeat(64);
+    for host in [long.as_str(), "a..b"] {
+        assert_eq!(server.dns().addresses(host).await.map_err(|e| e.kind()), Err("dns"), "{host}");
+    }
+    assert_eq!(server.asked(), []);
+}
+
+#[test]
+fn without_name_servers_the_local_one_is_asked() {
+    for (text, expected) in [
+        ("", "127.0.0.1"),
+        ("search example.org\n# nameserver 9.9.9.9\n", "127.0.0.1"),
+        ("nameserver 9.9.9.9\n", "9.9.9.9"),
+        ("search x\n  nameserver 2606:4700::1", "2606:4700::1"),
+    ] {
+        let text = or_local_name_server(text.as_bytes().to_vec());
+        let (config, _) = system_conf::parse_resolv_conf(text).expect("a configuration");
+        let servers: Vec<IpAddr> = config.name_servers().iter().map(|server| server.ip).collect();
+        assert_eq!(servers, addresses(&[expected]), "{expected}");
+    }
+}
