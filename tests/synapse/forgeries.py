@@ -351,29 +351,31 @@ class Forgers:
         marker = self._marker("honest")
         message = self._cast.message(self._request(shape, marker), self._cast.honest)
         self._sent_honestly.append(marker)
-        problems = self._send(message, shape.status, None)
+        problems = self._send(message, shape.statuses, None)
         self._report.check(f"{shape.name}: honest", problems)
 
     def _forged(self, shape: Shape, forgery: Forgery) -> None:
         message = forgery.forge(self._cast, self._request(shape, self._marker("forged")))
         if self._gated:
-            problems = self._send(message, forgery.status, forgery.errcode)
+            problems = self._send(message, (forgery.status,), forgery.errcode)
         else:
             problems = self._ask_synapse(message, forgery)
         self._report.check(f"{shape.name}: {forgery.name}", problems)
 
-    def _send(self, message: Message, status: int, errcode: str | None) -> list[str]:
+    def _send(
+        self, message: Message, statuses: tuple[int, ...], errcode: str | None
+    ) -> list[str]:
         try:
             answer = self._connection.exchange(message)
         except BrokenConnection as error:
             return [str(error)]
         problems = []
-        if answer.status != status:
-            problems.append(f"status {answer.status}, not {status}: {answer.body[:300]!r}")
+        if answer.status not in statuses:
+            problems.append(f"status {answer.status}, not {statuses}: {answer.body[:300]!r}")
         # A HEAD is answered without a body.
         if errcode and message.method != "HEAD" and answer.errcode != errcode:
             problems.append(f"errcode {answer.errcode!r}, not {errcode!r}")
-        if status == 503 and "retry-after" not in answer.headers:
+        if answer.status == 503 and "retry-after" not in answer.headers:
             problems.append("no Retry-After")
         return problems
 

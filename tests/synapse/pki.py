@@ -29,6 +29,7 @@ class Authority:
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(certificate_authority=True), critical=True)
+            .add_extension(self._issuer_id(), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.ca_file = folder / "ca.pem"
@@ -45,6 +46,7 @@ class Authority:
             .add_extension(_key_usage(certificate_authority=False), critical=True)
             .add_extension(usage, critical=False)
             .add_extension(names, critical=False)
+            .add_extension(self._issuer_id(), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         certificate_file = self._folder / f"{address}.pem"
@@ -60,6 +62,9 @@ class Authority:
         key_file.chmod(0o600)
         return certificate_file, key_file
 
+    def _issuer_id(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+
 
 def _builder(subject: x509.Name, issuer: x509.Name, key) -> x509.CertificateBuilder:
     # The clock of the machine that checks may be a little behind ours.
@@ -72,6 +77,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key) -> x509.CertificateBuil
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + LIFETIME)
+        # Python 3.13 and newer insist on key identifiers.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 

@@ -20,8 +20,9 @@ class Shape:
     name: str
     method: str
     target: Callable[[str, str, str], str]
-    # What Synapse answers to a request that is signed well and asks for what does not exist.
-    status: int
+    # What Synapse answers to a request that is signed well and asks for what does not exist; some
+    # answers differ by its release.
+    statuses: tuple[int, ...]
     content: Callable[[str, str, str], dict] | None = None
 
     def request(self, marker: str, origin: str, destination: str) -> Request:
@@ -62,7 +63,7 @@ def _with_room(method: str, version: str, endpoint: str, rest: str, status: int)
         f"{version}/{endpoint}",
         method,
         lambda m, o, d: _path(f"{version}/{endpoint}/{_room(m, d)}{rest}"),
-        status,
+        (status,),
     )
 
 
@@ -73,11 +74,11 @@ def _make(membership: str) -> Shape:
         lambda m, o, d: _path(
             f"v1/make_{membership}/{_room(m, d)}/{quote(f'@forger:{o}', safe='')}?ver=1&ver=10"
         ),
-        404,
+        (404,),
     )
 
 
-def _send(endpoint: str, membership: str, status: int) -> Shape:
+def _send(endpoint: str, membership: str, *statuses: int) -> Shape:
     def content(marker: str, origin: str, destination: str) -> dict:
         event = _member_event(marker, origin, destination, membership)
         if membership == "invite":
@@ -88,7 +89,7 @@ def _send(endpoint: str, membership: str, status: int) -> Shape:
         endpoint,
         "PUT",
         lambda m, o, d: _path(f"{endpoint}/{_room(m, d)}/%24{m}"),
-        status,
+        statuses,
         content,
     )
 
@@ -104,12 +105,15 @@ def _transaction(marker: str, origin: str, destination: str) -> dict:
 
 
 def _query(name: str, query: Callable[[str, str, str], str], status: int) -> Shape:
-    return Shape(f"v1/{name}", "GET", lambda m, o, d: _path(f"v1/{name}?{query(m, o, d)}"), status)
+    def target(marker: str, origin: str, destination: str) -> str:
+        return _path(f"v1/{name}?{query(marker, origin, destination)}")
+
+    return Shape(f"v1/{name}", "GET", target, (status,))
 
 
 def _post(name: str, content: Callable[[str, str, str], dict]) -> Shape:
     return Shape(
-        f"v1/{name}", "POST", lambda m, o, d: _path(f"v1/{name}?marker={m}"), 200, content
+        f"v1/{name}", "POST", lambda m, o, d: _path(f"v1/{name}?marker={m}"), (200,), content
     )
 
 
@@ -121,27 +125,27 @@ SHAPES = (
     _make("join"),
     _make("leave"),
     _make("knock"),
-    _send("v2/invite", "invite", 400),
+    _send("v2/invite", "invite", 400, 403),
     _send("v2/send_join", "join", 404),
     _send("v2/send_leave", "leave", 404),
-    Shape("v1/send", "PUT", lambda m, o, d: _path(f"v1/send/{m}"), 200, _transaction),
+    Shape("v1/send", "PUT", lambda m, o, d: _path(f"v1/send/{m}"), (200,), _transaction),
     _query("query/profile", lambda m, o, d: f"user_id={_bob(d)}&field=displayname&marker={m}", 200),
     _query("query/directory", lambda m, o, d: f"room_alias=%23{m}%3A{quote(d)}", 404),
     _with_room("GET", "v1", "backfill", "?v=%24none&limit=100", 403),
     _with_room("GET", "v1", "state_ids", "?event_id=%24none", 403),
     _with_room("GET", "v1", "hierarchy", "?suggested_only=false", 404),
-    Shape("v1/event", "GET", lambda m, o, d: _path(f"v1/event/%24{m}"), 404),
+    Shape("v1/event", "GET", lambda m, o, d: _path(f"v1/event/%24{m}"), (404,)),
     Shape(
         "v1/user/devices",
         "GET",
         lambda m, o, d: _path(f"v1/user/devices/{_bob(d)}?marker={m}"),
-        200,
+        (200,),
     ),
     Shape(
         "v1/media/download",
         "GET",
         lambda m, o, d: _path(f"v1/media/download/{m}?timeout_ms=20000"),
-        404,
+        (404,),
     ),
     _post("user/keys/query", lambda m, o, d: {"device_keys": {f"@bob:{d}": []}}),
     _post(
@@ -154,13 +158,13 @@ SHAPES = (
         "unstable/org.example.unknown",
         "GET",
         lambda m, o, d: _path(f"unstable/org.example.unknown/{m}"),
-        404,
+        (404,),
     ),
     Shape(
         "policy/v1/sign",
         "POST",
         lambda m, o, d: f"/_matrix/policy/v1/sign?marker={m}",
-        404,
+        (404,),
         lambda m, o, d: _member_event(m, o, d, "join"),
     ),
 )
