@@ -195,6 +195,18 @@ async fn the_origins_answer_serves_those_who_asked_for_other_keys() {
     assert_eq!(origin.times_asked(), 1);
 }
 
+/// A caller may find nothing in memory, and start a fetch just after the one it should have joined.
+#[tokio::test]
+async fn r45_a_fetch_that_another_has_made_needless_asks_nobody() {
+    let origin = ScriptedFetcher::origin(vec![]);
+    let house = House::new(&[&origin]);
+    house.store.insert(server().stored(at(0), Provenance::Origin)).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(8);
+    let end = house.keyring.0.start(server().name, vec![key_id(ID)], deadline).await;
+    assert!(matches!(end, FlightEnd::LookAgain), "{end:?}");
+    assert_eq!(origin.times_asked(), 0);
+}
+
 #[tokio::test]
 async fn lookups_and_fetches_are_counted() {
     let not_served = Step::Answer(Err(FetchError::NotServed));
