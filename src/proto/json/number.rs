@@ -120,21 +120,55 @@ impl Write for ShortText {
 }
 
 /// Prints a finite value as CPython's `repr` does: the fewest digits that read back as the same
-/// value; with an exponent (signed, of at least two digits) when that is below -4 or above 15; else
-/// always with a point and a digit behind it. The buffer is large enough, so that this does not fail.
+/// value, and of those the nearest, the even one of two equally near; with an exponent (signed, of
+/// at least two digits) when that is below -4 or above 15; else always with a point and a digit
+/// behind it. The buffer is large enough, so that this does not fail.
 fn print_float(value: f64, out: &mut ShortText) -> fmt::Result {
     let magnitude = value.abs();
     if magnitude == 0.0 || (1e-4..1e16).contains(&magnitude) {
         write!(out, "{value}")?;
-        return if out.as_bytes().contains(&b'.') { Ok(()) } else { out.write_str(".0") };
+        let Some(decimals) = decimals(out.as_bytes()) else {
+            return out.write_str(".0");
+        };
+        return settle_tie(value, out, |nearest| write!(nearest, "{value:.decimals$}"));
     }
-    let mut scientific = ShortText::default();
-    write!(scientific, "{value:e}")?;
-    let text = std::str::from_utf8(scientific.as_bytes()).unwrap_or_default();
+    let mut text = ShortText::default();
+    write!(text, "{value:e}")?;
+    if let Some(decimals) = decimals(text.as_bytes()) {
+        settle_tie(value, &mut text, |nearest| write!(nearest, "{value:.decimals$e}"))?;
+    }
+    let text = std::str::from_utf8(text.as_bytes()).unwrap_or_default();
     let (mantissa, exponent) = text.split_once('e').ok_or(fmt::Error)?;
     let (sign, digits) = match exponent.strip_prefix('-') {
         Some(digits) => ('-', digits),
         None => ('+', exponent),
     };
     write!(out, "{mantissa}e{sign}{digits:0>2}")
+}
+
+/// How many digits stand behind the point, if there is one.
+fn decimals(text: &[u8]) -> Option<usize> {
+    let point = text.iter().position(|byte| *byte == b'.')?;
+    Some(text.iter().skip(point + 1).take_while(|byte| byte.is_ascii_digit()).count())
+}
+
+/// Rust's shortest digits round up when the value is exactly between two texts of that length, where
+/// CPython takes the even one. Printing a given number of digits does round to even, but is not held
+/// to read back as the same value.
+fn settle_tie(
+    value: f64,
+    shortest: &mut ShortText,
+    print_nearest: impl FnOnce(&mut ShortText) -> fmt::Result,
+) -> fmt::Result {
+    // With 15 digits or fewer only one text of that length is near enough to read back.
+    if shortest.length > 15 {
+        let mut nearest = ShortText::default();
+        print_nearest(&mut nearest)?;
+        if nearest.as_bytes() != shortest.as_bytes()
+            && parse_float(nearest.as_bytes()) == Some(value)
+        {
+            *shortest = nearest;
+        }
+    }
+    Ok(())
 }

@@ -292,6 +292,20 @@ fn r36_integers_of_any_size_are_kept() {
 }
 
 #[test]
+fn floats_between_two_shortest_texts_print_the_even_one() {
+    for (literal, expected) in [
+        ("76586092072143.11907", "76586092072143.12"),
+        ("76586092072143.13", "76586092072143.12"),
+        ("76586092072143.375", "76586092072143.38"),
+        ("-1975772224180719.2", "-1975772224180719.2"),
+        ("1480226181466830.1544711046", "1480226181466830.2"),
+        ("1480226181466830.75", "1480226181466830.8"),
+    ] {
+        assert_eq!(canonical(format!("{{\"a\":{literal}}}")), format!("{{\"a\":{expected}}}"));
+    }
+}
+
+#[test]
 fn r37_numbers_without_a_finite_value_are_refused() {
     for number in ["1e309", "-1E400", "1e99999999999999999999", "179769313486231580793e289"] {
         let text = format!("{{\"a\":{number}}}");
