@@ -118,6 +118,19 @@ fn scramble(value: &Value, seed: u64) -> String {
     text
 }
 
+/// The value without the numbers that serde_json makes floats of, which it does not round correctly,
+/// and without zeros, since it does so with `-0`.
+fn without_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() || number.as_u64() == Some(0) => Value::Null,
+        Value::Array(items) => items.into_iter().map(without_floats).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, without_floats(value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
 proptest! {
     /// serde_json keeps members in a `BTreeMap<String, _>` and spells strings canonically.
     #[test]
@@ -132,8 +145,8 @@ proptest! {
     fn leaving_out_members_equals_removing_them(value in object(), seed: u64, which: prop::sample::Index) {
         let text = scramble(&value, seed);
         let mut members = value.as_object().unwrap().clone();
-        prop_assume!(!members.is_empty());
-        let name = members.keys().nth(which.index(members.len())).unwrap().clone();
+        // Now and then a name that is not there.
+        let name = members.keys().nth(which.index(members.len() + 1)).cloned().unwrap_or_default();
         members.remove(&name);
         prop_assert_eq!(without(&text, &[&name]), serde_json::to_string(&members).unwrap());
     }
@@ -182,9 +195,8 @@ proptest! {
                 prop_assert_eq!(&fast, &slow);
                 prop_assert_eq!(object.is_canonical(), fast == text);
                 prop_assert!(Object::scan(&fast).unwrap().is_canonical());
-                let value = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap();
-                prop_assert_eq!(value(&text).to_string().replace("-0.0", "0"),
-                                value(&fast).to_string().replace("-0.0", "0"));
+                let value = |text: &[u8]| without_floats(serde_json::from_slice(text).unwrap());
+                prop_assert_eq!(value(&text), value(&fast));
             }
             (Err(error), Err(_)) => prop_assert!(error.offset <= text.len()),
             (fast, slow) => prop_assert!(false, "{:?} {:?}", fast.map(|_| ()), slow),
