@@ -12,5 +12,8 @@
     reason = "tests"
 )]
 
+mod mutations;
 mod smoke;
+mod streaming;
 mod support;
+mod upstream;

@@ -114,7 +114,8 @@ impl Client {
         self.buffer.is_empty() && !self.fill().await
     }
 
-    async fn head(&mut self) -> Option<(u16, HeaderMap)> {
+    /// Reads the head of a response and nothing more.
+    pub async fn head(&mut self) -> Option<(u16, HeaderMap)> {
         let head = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 break self.buffer.split_to(at + 4);
@@ -165,8 +166,13 @@ impl Client {
         Some(self.buffer.split_to(length).freeze())
     }
 
+    /// Takes what has been received and not been read.
+    pub fn take_buffered(&mut self) -> BytesMut {
+        self.buffer.split()
+    }
+
     /// Reads more; false at the end of the connection.
-    async fn fill(&mut self) -> bool {
+    pub async fn fill(&mut self) -> bool {
         self.wire.read_buf(&mut self.buffer).await.is_ok_and(|n| n > 0)
     }
 }
@@ -193,7 +199,7 @@ async fn tls_stream(
 
 /// One HTTP/2 connection over TLS.
 pub struct H2Client {
-    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    pub sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
 }
 
 impl H2Client {

@@ -20,6 +20,10 @@ pub struct GateOptions {
     pub tls: bool,
     /// Further lines of the settings file.
     pub settings: &'static str,
+    /// Further lines of its section `listen`.
+    pub listen: &'static str,
+    /// The list of own names, instead of the one.
+    pub names: &'static str,
     /// Where requests go instead of the stand-in's port.
     pub homeserver: Option<String>,
 }
@@ -33,7 +37,8 @@ pub struct Gate {
     pub ca: Option<Vec<u8>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    _files: tempfile::TempDir,
+    /// Where the gate's certificate and key are.
+    pub files: tempfile::TempDir,
 }
 
 impl Gate {
@@ -46,10 +51,19 @@ impl Gate {
     }
 
     pub async fn start_with(homeserver: &Homeserver, options: GateOptions) -> Self {
+        let upstream = format!("http://127.0.0.1:{}", homeserver.port);
+        Self::start_before(&upstream, options).await
+    }
+
+    /// A gate in front of whatever the setting `homeserver` says.
+    pub async fn start_before(upstream: &str, options: GateOptions) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let upstream =
-            options.homeserver.unwrap_or_else(|| format!("http://127.0.0.1:{}", homeserver.port));
-        let mut listen = "address = \"127.0.0.1:0\"\n".to_owned();
+        let upstream = options.homeserver.as_deref().unwrap_or(upstream);
+        let names = match options.names {
+            "" => format!("server_name = \"{OWN_NAME}\""),
+            names => format!("server_names = {names}"),
+        };
+        let mut listen = format!("address = \"127.0.0.1:0\"\n{}\n", options.listen);
         let mut ca = None;
         if options.tls {
             ca = Some(write_certificate(files.path()));
@@ -59,7 +73,7 @@ impl Gate {
             ));
         }
         let text = format!(
-            "server_name = \"{OWN_NAME}\"\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
+            "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
              [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\n",
             options.settings
         );
@@ -78,7 +92,7 @@ impl Gate {
             ca,
             stop: app.stopper(),
             serving: tokio::spawn(app.serve()),
-            _files: files,
+            files,
         }
     }
 

@@ -4,7 +4,11 @@ pub mod client;
 pub mod federation;
 pub mod gate;
 pub mod homeserver;
+pub mod meaning;
+pub mod mutate;
 pub mod origin;
+pub mod raw;
+mod respell;
 
 pub use client::{Answer, Client};
 pub use gate::{Gate, GateOptions};

@@ -1,0 +1,157 @@
+//! A homeserver stand-in that is told what to do with each connection, byte by byte.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::client::Wire;
+
+/// A request, read whole.
+#[derive(Clone, Debug)]
+pub struct RawRequest {
+    /// Which connection it came over, counted from 0.
+    pub connection: usize,
+    /// Request line and header fields.
+    pub head: String,
+    pub body: Bytes,
+}
+
+impl RawRequest {
+    pub fn is(&self, method: &str) -> bool {
+        self.head.split(' ').next() == Some(method)
+    }
+}
+
+type Seen = Arc<Mutex<Vec<RawRequest>>>;
+
+pub struct RawHomeserver {
+    /// What the setting `homeserver` says.
+    pub url: String,
+    seen: Seen,
+}
+
+impl RawHomeserver {
+    /// Runs `script` for every connection.
+    pub async fn start<F, Fut>(script: F) -> Self
+    where
+        F: Fn(ServerSide) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Seen::default();
+        let sides = Sides::new(&seen);
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                tcp.set_nodelay(true).unwrap();
+                tokio::spawn(script(sides.next(Box::new(tcp))));
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// The same, on a unix socket.
+    pub fn start_unix<F, Fut>(path: &Path, script: F) -> Self
+    where
+        F: Fn(ServerSide) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = UnixListener::bind(path).unwrap();
+        let seen = Seen::default();
+        let sides = Sides::new(&seen);
+        tokio::spawn(async move {
+            loop {
+                let (unix, _) = listener.accept().await.unwrap();
+                tokio::spawn(script(sides.next(Box::new(unix))));
+            }
+        });
+        Self { url: format!("unix:{}", path.display()), seen }
+    }
+
+    /// The requests that came whole.
+    pub fn seen(&self) -> Vec<RawRequest> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+struct Sides {
+    seen: Seen,
+    count: AtomicUsize,
+}
+
+impl Sides {
+    fn new(seen: &Seen) -> Self {
+        Self { seen: Arc::clone(seen), count: AtomicUsize::new(0) }
+    }
+
+    fn next(&self, wire: Box<dyn Wire>) -> ServerSide {
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        ServerSide { number, wire, buffer: BytesMut::new(), seen: Arc::clone(&self.seen) }
+    }
+}
+
+/// The homeserver's end of one connection.
+pub struct ServerSide {
+    /// Which connection this is, counted from 0.
+    pub number: usize,
+    wire: Box<dyn Wire>,
+    buffer: BytesMut,
+    seen: Seen,
+}
+
+impl ServerSide {
+    /// Reads a request's head; `None` at the end of the connection.
+    pub async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                return Some(String::from_utf8(self.buffer.split_to(at + 4).to_vec()).unwrap());
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Reads a whole request, and notes it.
+    pub async fn request(&mut self) -> Option<RawRequest> {
+        let head = self.head().await?;
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+        });
+        let length = length.unwrap_or(0);
+        while self.buffer.len() < length {
+            self.fill().await?;
+        }
+        let body = self.buffer.split_to(length).freeze();
+        let request = RawRequest { connection: self.number, head, body };
+        self.seen.lock().unwrap().push(request.clone());
+        Some(request)
+    }
+
+    /// Writes; false when the gate has hung up.
+    pub async fn write(&mut self, bytes: &[u8]) -> bool {
+        self.wire.write_all(bytes).await.is_ok() && self.wire.flush().await.is_ok()
+    }
+
+    /// Answers every request the same, until the gate hangs up.
+    pub async fn answer_all(mut self, response: &'static str) {
+        while self.request().await.is_some() && self.write(response.as_bytes()).await {}
+    }
+
+    /// Waits until the gate hangs up.
+    pub async fn wait_closed(&mut self) {
+        while self.fill().await.is_some() {
+            self.buffer.clear();
+        }
+    }
+
+    async fn fill(&mut self) -> Option<()> {
+        let read = self.wire.read_buf(&mut self.buffer).await;
+        (read.unwrap_or(0) > 0).then_some(())
+    }
+}
