@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
 use crate::gate::admission::BodyRule;
@@ -13,6 +14,10 @@ use crate::gate::{Refusal, Rejection};
 
 /// Most bytes reserved for a body before any of it has come: a declared length alone costs nothing.
 const FIRST_RESERVE_BYTES_MAX: usize = 65_536;
+
+/// When a peer may try again that found no memory left for its body: most bodies are held for well
+/// under a second.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The memory all bodies may take at one time, in bytes.
 #[derive(Clone, Debug)]
@@ -107,7 +112,8 @@ async fn read_all(
             return Err(Refusal::new(
                 Rejection::Overloaded,
                 format_args!("{} bytes of request bodies are held already", budget.used()),
-            ));
+            )
+            .retry_after(OVERLOAD_RETRY_AFTER));
         }
         let read_before = share.bytes;
         share.bytes += piece.len();
@@ -130,10 +136,12 @@ async fn read_all(
 async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Refusal> {
     loop {
         let piece = session.read_request_body().await.map_err(|error| {
-            Refusal::new(
-                Rejection::RequestMalformed,
-                format_args!("body broke off: {}", error.etype().as_str()),
-            )
+            let rejection = match error.etype() {
+                ErrorType::ConnectionClosed | ErrorType::ReadError => Rejection::ClientGone,
+                ErrorType::ReadTimedout => Rejection::BodyTimeout,
+                _ => Rejection::RequestMalformed,
+            };
+            Refusal::new(rejection, format_args!("body broke off: {}", error.etype().as_str()))
         })?;
         match piece {
             Some(piece) if piece.is_empty() => {}

@@ -56,7 +56,8 @@ impl Handoff {
         Arc::new(Self(Mutex::new(inner)))
     }
 
-    /// Whether the response was passed on to its end: only then may the connection live on.
+    /// Whether the client has a whole answer, the homeserver's or ours: only then may its
+    /// connection live on.
     pub fn is_completed(&self) -> bool {
         self.with(|inner| inner.completed)
     }
@@ -228,14 +229,17 @@ impl ProxyHttp for Forwarder {
         let status = refusal.rejection.status().as_u16();
         let may_answer =
             session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        let mut answered = false;
         if may_answer && let Ok(Answer { header, body }) = Answer::new(&refusal) {
             // A client that has gone meanwhile hears nothing, and needs nothing.
-            if session.write_response_header(Box::new(header), false).await.is_ok() {
-                let _gone = session.write_response_body(Some(body), true).await;
-            }
+            answered = session.write_response_header(Box::new(header), false).await.is_ok()
+                && session.write_response_body(Some(body), true).await.is_ok();
         }
         if let Some(handoff) = &ctx.handoff {
-            handoff.with(|inner| inner.record.refused(refusal));
+            handoff.with(|inner| {
+                inner.completed = answered;
+                inner.record.refused(refusal);
+            });
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -243,7 +247,7 @@ impl ProxyHttp for Forwarder {
     async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         if let Some(handoff) = &ctx.handoff {
             handoff.with(|inner| {
-                inner.completed = error.is_none();
+                inner.completed |= error.is_none();
                 inner.record.end_stage(Stage::Homeserver);
             });
         }

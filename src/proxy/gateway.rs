@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::Version;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use ipnet::IpNet;
+use pingora::ErrorType;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
@@ -111,6 +113,7 @@ impl ClientConnection {
             Head::None => return abandon(session).await,
             Head::Refused(refusal) => {
                 let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
+                session.set_keepalive(None);
                 // Whoever sent this may not be listening; the record says what happened.
                 let _gone = refuse(&mut session, &refusal).await;
                 record.refused(refusal);
@@ -127,6 +130,9 @@ impl ClientConnection {
         match self.clear(&mut session, &mut record).await {
             Ok(cleared) => self.forward(session, cleared, client, record).await,
             Err(refusal) => {
+                if leaves_out_of_step(refusal.rejection) {
+                    session.set_keepalive(None);
+                }
                 let answered = refuse(&mut session, &refusal).await;
                 record.refused(refusal);
                 if answered.is_err() {
@@ -270,8 +276,14 @@ impl ClientConnection {
                 format_args!("request line {}", shown(&line)),
             ));
         }
-        // pingora drops Content-Length when both are there.
+        if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "no Host"));
+        }
         let raw = session.to_h1_raw();
+        if has_bare_line_feed(&raw) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "a line ends without CR"));
+        }
+        // pingora drops Content-Length when both are there.
         if head.headers.contains_key(TRANSFER_ENCODING) && has_field(&raw, CONTENT_LENGTH.as_str())
         {
             return Err(Refusal::new(
@@ -329,6 +341,10 @@ impl ClientConnection {
 /// Asks the client for its body. The gate does that itself: the homeserver gets to see neither the
 /// question nor a half-sent body.
 async fn send_continue(session: &mut ServerSession) -> Result<(), Refusal> {
+    // A client of 1.0 does not know interim answers (RFC 9110, 10.1.1).
+    if session.req_header().version == Version::HTTP_10 {
+        return Ok(());
+    }
     let keepalive = session.get_keepalive();
     session
         .write_continue_response()
@@ -346,6 +362,27 @@ fn is_verbatim(line: &[u8], method: &[u8], target: &[u8]) -> bool {
     matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"))
 }
 
+/// Whether a refused request may have left bytes behind that would be taken for the next one, or
+/// that another hop has read differently (threats B1). pingora itself closes where a body was not
+/// read to its end, but takes a chunked one for ended once it is broken.
+const fn leaves_out_of_step(rejection: Rejection) -> bool {
+    matches!(
+        rejection,
+        Rejection::ClientGone
+            | Rejection::FramingAmbiguous
+            | Rejection::HeadTooLarge
+            | Rejection::RequestMalformed
+            | Rejection::TargetRefused
+    )
+}
+
+/// Whether a line of a raw head ends in a line feed alone: where one parser sees the end of the
+/// head, another reads on (threats B1).
+fn has_bare_line_feed(raw: &[u8]) -> bool {
+    raw.split_inclusive(|b| *b == b'\n')
+        .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+}
+
 /// Whether a raw head has a field with this lower-case name.
 fn has_field(raw: &[u8], name: &str) -> bool {
     raw.split(|b| *b == b'\n').skip(1).any(|line| {
@@ -354,8 +391,13 @@ fn has_field(raw: &[u8], name: &str) -> bool {
 }
 
 fn refuse_head(error: &pingora::Error) -> Head {
+    let rejection = match error.etype() {
+        ErrorType::ConnectionClosed | ErrorType::ReadError => Rejection::ClientGone,
+        ErrorType::ReadTimedout => Rejection::HeadTimeout,
+        _ => Rejection::RequestMalformed,
+    };
     let text = shown(error.etype().as_str().as_bytes());
-    Head::Refused(Refusal::new(Rejection::RequestMalformed, text))
+    Head::Refused(Refusal::new(rejection, text))
 }
 
 /// Ends a session whose answer is complete; the connection may serve the next request.

@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderMap;
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
+use pingora::{ErrorType, Result};
 
 use super::body::HeldBody;
 
@@ -202,8 +202,15 @@ impl CustomSession for Handed {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         match self.body {
             Body::Held { .. } if no_body_expected || self.body.is_done() => {
-                // All of the request is here: what comes now is the client going away.
-                self.real.read_body_or_idle(true).await
+                // All of the request is here: what comes now is the client going away, or sending
+                // its next request before it has this answer. One byte of that is lost here, so it
+                // will find the connection closed, but only after the answer.
+                let came = self.real.read_body_or_idle(true).await;
+                if came.as_ref().is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
+                    self.real.set_keepalive(None);
+                    return std::future::pending().await;
+                }
+                came
             }
             Body::Held { .. } => Ok(self.body.next_piece()),
             Body::Streamed => self.real.read_body_or_idle(no_body_expected).await,

@@ -12,7 +12,9 @@
     reason = "tests"
 )]
 
+mod bodies;
 mod mutations;
+mod rejections;
 mod smoke;
 mod streaming;
 mod support;

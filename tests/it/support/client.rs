@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::OWN_NAME;
+use super::homeserver::full;
 
 /// A response, read whole.
 #[derive(Clone, Debug)]
@@ -199,8 +201,11 @@ async fn tls_stream(
 
 /// One HTTP/2 connection over TLS.
 pub struct H2Client {
-    pub sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    pub sender: hyper::client::conn::http2::SendRequest<H2Body>,
 }
+
+/// A request body on HTTP/2.
+pub type H2Body = BoxBody<Bytes, std::io::Error>;
 
 impl H2Client {
     pub async fn connect(address: SocketAddr, ca: &[u8]) -> Self {
@@ -227,9 +232,14 @@ impl H2Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
+        let body = full(Bytes::copy_from_slice(body.unwrap_or_default()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Sends a request, with a Content-Length only when its headers or its body say one.
+    pub async fn send(&mut self, request: Request<H2Body>) -> Result<Answer, hyper::Error> {
         self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(body).unwrap()).await?;
+        let response = self.sender.send_request(request).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })

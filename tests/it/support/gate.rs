@@ -120,6 +120,30 @@ impl Gate {
         client.request("GET", path, &[("host", "admin")], None).await
     }
 
+    /// The requests refused so far, by reason code.
+    pub async fn refusals(&self) -> Vec<(String, f64)> {
+        let answer = self.admin_get("/metrics").await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let counts = text.lines().filter_map(|line| {
+            let labels = line.strip_prefix("fedgate_requests_total{")?;
+            let (labels, count) = labels.split_once("} ")?;
+            let reason = labels.split("reason=\"").nth(1)?.split('"').next()?;
+            let is_refusal = labels.contains("verdict=\"refused\"");
+            is_refusal.then(|| (reason.to_owned(), count.parse().unwrap()))
+        });
+        counts.collect()
+    }
+
+    /// Waits until something has been refused: the count follows the answer.
+    pub async fn refused(&self) -> Vec<(String, f64)> {
+        loop {
+            let refusals = self.refusals().await;
+            if !refusals.is_empty() {
+                return refusals;
+            }
+        }
+    }
+
     /// The value of a line of the metrics, zero when it is not there.
     pub async fn metric(&self, line: &str) -> f64 {
         let answer = self.admin_get("/metrics").await;
