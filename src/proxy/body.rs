@@ -136,16 +136,24 @@ async fn read_all(
 async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Refusal> {
     loop {
         let piece = session.read_request_body().await.map_err(|error| {
-            let rejection = match error.etype() {
-                ErrorType::ConnectionClosed | ErrorType::ReadError => Rejection::ClientGone,
-                ErrorType::ReadTimedout => Rejection::BodyTimeout,
-                _ => Rejection::RequestMalformed,
-            };
+            let rejection = broken_off(&error, Rejection::BodyTimeout);
             Refusal::new(rejection, format_args!("body broke off: {}", error.etype().as_str()))
         })?;
         match piece {
             Some(piece) if piece.is_empty() => {}
             piece => return Ok(piece),
         }
+    }
+}
+
+/// Why reading from a client came to an end; `overdue` where pingora's own timeouts ended it.
+pub fn broken_off(error: &pingora::Error, overdue: Rejection) -> Rejection {
+    let cause = error.etype();
+    if matches!(cause, ErrorType::ConnectionClosed | ErrorType::ReadError) {
+        Rejection::ClientGone
+    } else if *cause == ErrorType::ReadTimedout {
+        overdue
+    } else {
+        Rejection::RequestMalformed
     }
 }

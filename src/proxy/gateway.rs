@@ -8,14 +8,13 @@ use async_trait::async_trait;
 use http::Version;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use ipnet::IpNet;
-use pingora::ErrorType;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
-use super::body::{BodyBudget, HeldBody, read_body};
+use super::body::{BodyBudget, HeldBody, broken_off, read_body};
 use super::client::{Client, client};
 use super::connection::HeadWatch;
 use super::forward::{Forwarder, Handoff};
@@ -391,11 +390,7 @@ fn has_field(raw: &[u8], name: &str) -> bool {
 }
 
 fn refuse_head(error: &pingora::Error) -> Head {
-    let rejection = match error.etype() {
-        ErrorType::ConnectionClosed | ErrorType::ReadError => Rejection::ClientGone,
-        ErrorType::ReadTimedout => Rejection::HeadTimeout,
-        _ => Rejection::RequestMalformed,
-    };
+    let rejection = broken_off(error, Rejection::HeadTimeout);
     let text = shown(error.etype().as_str().as_bytes());
     Head::Refused(Refusal::new(rejection, text))
 }

@@ -48,3 +48,35 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal) -> Result<()
     session.write_response_header(Box::new(header)).await?;
     session.write_response_body(body, true).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Rejection;
+
+    #[test]
+    fn r7_every_refusal_is_a_matrix_error() {
+        for rejection in Rejection::ALL {
+            let answer = Answer::new(&Refusal::new(rejection, "a detail")).unwrap();
+            assert_eq!(answer.header.status, rejection.status());
+            assert_eq!(answer.header.headers[CONTENT_TYPE], "application/json");
+            assert_eq!(answer.header.headers[CONTENT_LENGTH], answer.body.len().to_string());
+            let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let public = serde_json::json!({
+                "errcode": rejection.errcode(),
+                "error": rejection.public_text(),
+            });
+            assert_eq!(told, public, "{rejection:?}: no details");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        let refusal =
+            |ms| Refusal::new(Rejection::KeyUnavailable, "").retry_after(Duration::from_millis(ms));
+        let seconds = |ms| Answer::new(&refusal(ms)).unwrap().header.headers[RETRY_AFTER].clone();
+        for (ms, want) in [(1, "1"), (1_000, "1"), (1_001, "2")] {
+            assert_eq!(seconds(ms), want);
+        }
+    }
+}
