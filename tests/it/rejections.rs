@@ -359,6 +359,7 @@ async fn run(rejection: Rejection, case: &Case, over: Over) {
         tls: over != Over::Plain,
         settings: case.settings,
         homeserver: homeserver_setting(case.world, &silent).await,
+        ..GateOptions::default()
     };
     let gate = Gate::start_with(&homeserver, options).await;
     publish(case.world, &gate);

@@ -138,7 +138,7 @@ async fn http2_streams_at_the_pace_of_the_client_too() {
     let mut client = H2Client::connect(gate.address, gate.ca.as_ref().unwrap()).await;
     let request = http::Request::get(format!("https://gate.example{TARGET}"))
         .header("authorization", origin.authorize("GET", TARGET, None))
-        .body(http_body_util::Full::default())
+        .body(crate::support::homeserver::full(""))
         .unwrap();
     let response = guarded(client.sender.send_request(request)).await.unwrap();
 
