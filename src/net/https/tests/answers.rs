@@ -1,0 +1,207 @@
+//! What is sent, and what is taken as an answer.
+
+use tokio::io::DuplexStream;
+use tokio::time::Instant;
+
+use super::*;
+
+/// Sends `request` to a peer that behaves in that manner.
+async fn send(
+    request: FederationRequest,
+    manner: Manner,
+) -> (Result<FederationResponse, NetError>, Peer) {
+    let authority = Authority::new();
+    let peer = Peer::start(authority.server("127.0.0.1"), manner).await;
+    let transport = transport(Names::default(), &authority, ports(peer.port()));
+    let result = transport.send(&server_name("127.0.0.1"), request).await;
+    (result, peer)
+}
+
+async fn kind_of(answer: &str) -> &'static str {
+    let (result, _) = send(get(), Manner::Answer(answer.as_bytes().to_vec())).await;
+    result.map_or_else(|error| error.kind(), |_| "an answer")
+}
+
+#[tokio::test]
+async fn a_get_says_who_asks_and_offers_no_compression() {
+    let (result, peer) = send(get(), ok()).await;
+    result.expect("an answer");
+    let seen = &peer.requests()[0];
+    let agent = concat!("fedgate/", env!("CARGO_PKG_VERSION"));
+    assert_eq!(seen.header("user-agent"), Some(agent));
+    for absent in ["accept-encoding", "content-length", "transfer-encoding", "content-type"] {
+        assert_eq!(seen.header(absent), None, "{}", seen.head);
+    }
+    assert_eq!(seen.head.matches("127.0.0.1").count(), 1, "one Host: {}", seen.head);
+}
+
+#[tokio::test]
+async fn a_body_makes_it_a_post_of_json() {
+    let body = Bytes::from_static(br#"{"server_keys":{}}"#);
+    let target = "/_matrix/key/v2/query".to_owned();
+    let request = FederationRequest { body: Some(body.clone()), target, ..get() };
+    let (result, peer) = send(request, ok()).await;
+    result.expect("an answer");
+    let seen = &peer.requests()[0];
+    assert!(seen.head.starts_with("POST /_matrix/key/v2/query HTTP/1.1\r\n"), "{}", seen.head);
+    assert_eq!(seen.header("content-type"), Some("application/json"));
+    assert_eq!(seen.header("content-length"), Some("18"));
+    assert_eq!(seen.body, body);
+}
+
+#[tokio::test]
+async fn status_and_body_are_handed_on_whatever_they_are() {
+    for (head, status) in [("200 OK", 200), ("404 Not Found", 404), ("503 Busy", 503)] {
+        let (result, _) = send(get(), answer(head, "some text")).await;
+        let response = result.expect("an answer");
+        assert_eq!((response.status, &*response.body), (status, b"some text".as_slice()));
+    }
+    let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let to_the_end = "HTTP/1.0 200 OK\r\n\r\nabcde";
+    for text in [chunked, to_the_end] {
+        let (result, _) = send(get(), Manner::Answer(text.as_bytes().to_vec())).await;
+        assert_eq!(&*result.expect("an answer").body, b"abcde");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_of_a_federation_request_is_not_followed() {
+    let elsewhere = answer("302 Found\r\nLocation: https://127.0.0.1/x", "some text");
+    let (result, peer) = send(get(), elsewhere).await;
+    let response = result.expect("an answer");
+    assert_eq!((response.status, response.body.len()), (302, 0));
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
+    let with_length = |n: usize| answer("200 OK", &"x".repeat(n));
+    let chunked = |n: usize| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        Manner::Answer(format!("{head}{n:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(n)).into_bytes())
+    };
+    let request = || FederationRequest { response_bytes_max: 50_000, ..get() };
+    for manner in [with_length(50_000), chunked(50_000)] {
+        let (result, _) = send(request(), manner).await;
+        assert_eq!(result.expect("an answer").body.len(), 50_000);
+    }
+    for manner in [with_length(50_001), chunked(50_001)] {
+        let (result, _) = send(request(), manner).await;
+        let error = result.expect_err("too large");
+        assert_eq!(error.kind(), "too_large", "{error}");
+        assert!(error.text().contains("larger than 50000 bytes"), "{error}");
+    }
+}
+
+/// A gigabyte is announced or sent; what is between the two ends is buffers of theirs and the
+/// system's.
+#[tokio::test]
+async fn an_endless_answer_is_cut() {
+    for head in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000000\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        let (result, peer) = send(get(), Manner::Flood(head)).await;
+        let error = result.expect_err("too large");
+        assert_eq!(error.kind(), "too_large", "{head}: {error}");
+        assert!(peer.flooded_bytes() < 32 << 20, "{head}: {}", peer.flooded_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_large_head_is_cut() {
+    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(33 * 1024));
+    assert_eq!(kind_of(&long).await, "too_large");
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
+    assert_eq!(kind_of(&many).await, "too_large");
+    let (result, peer) = send(get(), Manner::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
+    assert_eq!(result.expect_err("no end").kind(), "too_large");
+    assert!(peer.flooded_bytes() < 32 << 20, "{}", peer.flooded_bytes());
+    let fits = format!("HTTP/1.1 204 Fine\r\nX: {}\r\n\r\n", "x".repeat(8 * 1024));
+    assert_eq!(kind_of(&fits).await, "an answer");
+}
+
+#[tokio::test]
+async fn what_is_not_proper_http_is_an_error() {
+    for text in [
+        "",
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-",
+    ] {
+        assert_eq!(kind_of(text).await, "http", "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_handshake_is_given_up_on() {
+    let authority = Authority::new();
+    let peer = Peer::start(authority.server("127.0.0.1"), Manner::Silent).await;
+    let timeouts = Timeouts { tls: Duration::from_millis(50), ..Timeouts::default() };
+    let transport =
+        transport_to(&["127.0.0.0/8"], Names::default(), &authority, ports(peer.port()), timeouts);
+    let error = transport.send(&server_name("127.0.0.1"), get()).await.expect_err("silence");
+    assert_eq!(error.kind(), "timeout", "{error}");
+    assert!(error.text().contains("no TLS handshake within 50ms"), "{error}");
+    assert_eq!(peer.connections(), 1);
+}
+
+/// The HTTP part alone, on a pipe and in paused time: the far side runs `peer`.
+async fn exchange_with<F>(peer: impl FnOnce(DuplexStream) -> F) -> (NetError, Duration)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (near, far) = tokio::io::duplex(65_536);
+    let task = tokio::spawn(peer(far));
+    let start = Instant::now();
+    let result = exchange::exchange(near, "example.org", get(), Timeouts::default()).await;
+    let taken = start.elapsed();
+    task.abort();
+    (result.expect_err("no whole answer"), taken)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_given_up_on() {
+    let (error, taken) = exchange_with(async |far| {
+        let _open = far;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    assert_eq!(error, NetError::Timeout("no answer within 5s".to_owned()));
+    assert_eq!(taken, Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_is_given_up_on() {
+    let (error, taken) = exchange_with(async |mut far| {
+        let _ = far.write_all(b"HTTP/1.1 200 OK\r\nX: ").await;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = far.write_all(b"x").await;
+        }
+    })
+    .await;
+    assert_eq!(error, NetError::Timeout("no answer within 5s".to_owned()));
+    assert_eq!(taken, Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_given_up_on() {
+    let (error, taken) = exchange_with(async |mut far| {
+        let _ = far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").await;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = far.write_all(b"x").await;
+        }
+    })
+    .await;
+    assert_eq!(error, NetError::Timeout("the answer did not end within 5s".to_owned()));
+    assert_eq!(taken, Duration::from_secs(5));
+}
