@@ -50,6 +50,9 @@ pub(super) fn check(
     settings: &Settings,
     errors: Vec<Diagnostic>,
 ) -> Result<Config, Vec<Diagnostic>> {
+    if settings.is_torn() {
+        return Err(errors);
+    }
     let mut reader = Reader::new(settings, errors);
     let config = read(&mut reader);
     if let Some(config) = &config {

@@ -98,8 +98,14 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "error: {}", self.message)?;
         write!(f, "{}", Pointer(&self.place))?;
-        writeln!(f, "   = help: {}", self.help)
+        writeln!(f, " {} = help: {}", margin(&self.place), self.help)
     }
+}
+
+/// As many spaces as the number of the place's line has digits.
+fn margin(place: &Place) -> String {
+    let digits = if let Place::File(place) = place { place.line.to_string().len() } else { 1 };
+    " ".repeat(digits)
 }
 
 /// A place with the line it is on, marked.
@@ -109,10 +115,9 @@ impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  --> {}", self.0)?;
         let Place::File(place) = self.0 else { return Ok(()) };
-        let number = place.line.to_string();
-        let margin = " ".repeat(number.len());
+        let margin = margin(self.0);
         writeln!(f, " {margin} |")?;
-        writeln!(f, " {number} | {}", shown(&place.line_text))?;
+        writeln!(f, " {} | {}", place.line, shown(&place.line_text))?;
         let before = " ".repeat(place.column.saturating_sub(1).min(SHOWN_CHARS_MAX));
         writeln!(f, " {margin} | {before}{}", "^".repeat(place.width.clamp(1, SHOWN_CHARS_MAX)))
     }

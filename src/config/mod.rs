@@ -6,6 +6,7 @@
 
 mod check;
 mod diagnostic;
+mod dump;
 mod options;
 mod sample;
 mod settings;
@@ -27,6 +28,7 @@ use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName};
 pub use diagnostic::ConfigErrors;
+pub(crate) use dump::dump;
 pub use sample::sample;
 pub(crate) use settings::Settings;
 pub use sources::Sources;
@@ -70,9 +72,8 @@ impl Config {
 
     /// The same, with the settings as they were written and where.
     pub(crate) fn load_with_settings(sources: &Sources) -> Result<(Self, Settings), ConfigErrors> {
-        let (document, mut errors) = sources.read();
-        let (settings, form) = Settings::gather(document.as_ref(), sources);
-        errors.extend(form);
+        let document = sources.read().map_err(ConfigErrors::new)?;
+        let (settings, errors) = Settings::gather(document.as_ref(), sources);
         match check::check(&settings, errors) {
             Ok(config) => Ok((config, settings)),
             Err(errors) => Err(ConfigErrors::new(errors)),

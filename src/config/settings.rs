@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     values: BTreeMap<String, Value>,
     notaries: Vec<Repeated>,
     file: Option<Arc<str>>,
+    is_torn: bool,
 }
 
 impl Settings {
@@ -64,8 +65,9 @@ impl Settings {
             values: BTreeMap::new(),
             notaries: Vec::new(),
             file: document.map(|document| Arc::clone(&document.path)),
+            is_torn: false,
         };
-        let mut errors = Vec::new();
+        let mut errors = sources.unreadable.clone();
         settings.add_defaults();
         if let Some(document) = document {
             settings.add_file(document, &mut errors);
@@ -86,6 +88,11 @@ impl Settings {
     /// The `[[notaries]]` sections.
     pub(crate) fn notaries(&self) -> &[Repeated] {
         &self.notaries
+    }
+
+    /// Whether the file could not be read as TOML, so that nothing can be said of what it sets.
+    pub(super) const fn is_torn(&self) -> bool {
+        self.is_torn
     }
 
     /// The place to name for what is missing altogether.
@@ -123,6 +130,7 @@ impl Settings {
         let at = |span| Place::File(FilePlace::new(&document.path, &document.text, span));
         let (table, syntax) = DeTable::parse_recoverable(&document.text);
         if !syntax.is_empty() {
+            self.is_torn = true;
             errors.extend(syntax.iter().take(SYNTAX_ERRORS_MAX).map(|error| Diagnostic {
                 message: format!("not valid TOML: {}", error.message()),
                 place: error.span().map_or_else(|| self.place(), at),

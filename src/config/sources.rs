@@ -1,6 +1,7 @@
 //! Where settings come from: one file, the environment, the command line.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub struct Sources {
     file: Option<PathBuf>,
     pub(super) env: Vec<(String, String)>,
     pub(super) flags: Vec<Flag>,
-    unreadable: Vec<Diagnostic>,
+    pub(super) unreadable: Vec<Diagnostic>,
 }
 
 /// A setting given on the command line.
@@ -88,22 +89,18 @@ impl Sources {
         self
     }
 
-    /// Reads the file.
-    pub(super) fn read(&self) -> (Option<Document>, Vec<Diagnostic>) {
-        let mut errors = self.unreadable.clone();
+    /// Reads the file, if there is one.
+    pub(super) fn read(&self) -> Result<Option<Document>, Vec<Diagnostic>> {
         let path = self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         let text = match read_bounded(path) {
-            Ok(text) => Some(text),
-            Err(error) if self.file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                None
+            Ok(text) => text,
+            Err(error) if self.file.is_none() && error.kind() == ErrorKind::NotFound => {
+                return Ok(None);
             }
-            Err(error) => {
-                errors.push(unreadable_file(path, &error));
-                None
-            }
+            Err(error) => return Err(vec![unreadable_file(path, &error)]),
         };
         let path: Arc<str> = path.display().to_string().into();
-        (text.map(|text| Document { path, text }), errors)
+        Ok(Some(Document { path, text }))
     }
 }
 
@@ -121,10 +118,10 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 fn unreadable_file(path: &Path, error: &std::io::Error) -> Diagnostic {
     let shown = path.display();
     let help = match error.kind() {
-        std::io::ErrorKind::NotFound => {
+        ErrorKind::NotFound => {
             format!("name another with --config, or write one: fedgate config sample > {shown}")
         }
-        std::io::ErrorKind::PermissionDenied => {
+        ErrorKind::PermissionDenied => {
             "let the user fedgate runs as read the file and enter its directory".to_owned()
         }
         _ => "it must be a text file in UTF-8".to_owned(),

@@ -1,6 +1,8 @@
 //! What operators see: every typical mistake with its whole text, and which layer counts.
 
 mod layers;
+mod meanings;
+mod mistakes;
 mod sample;
 
 use std::ffi::OsString;
@@ -23,9 +25,10 @@ fn from(text: Option<&str>, sources: &Sources) -> Result<Config, ConfigErrors> {
     check::check(&settings, errors).map_err(ConfigErrors::new)
 }
 
-/// The text of the errors, without the last line, which is always the same.
-fn errors(text: &str, env: &[(&str, &str)]) -> String {
+/// Asserts the text of the errors, without its last line, which is always the same.
+#[track_caller]
+fn shows(text: &str, env: &[(&str, &str)], expected: &str) {
     let errors = load(text, env).expect_err("the settings are wrong").to_string();
     let (errors, _) = errors.rsplit_once('\n').expect("a last line");
-    errors.to_owned()
+    assert_eq!(errors.trim_end(), expected.trim(), "\nin:\n{text}\n{env:?}");
 }

@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         let mut parsed = Vec::with_capacity(items.len());
         for item in items {
             let Raw::Text(text) = &item.raw else {
-                self.errors.push(wrong_form(name, Kind::List, item));
+                self.errors.push(wrong_form(name, Kind::List, value));
                 continue;
             };
             match parse(text) {
@@ -273,14 +273,20 @@ fn wrong(name: &str, value: &Value, problem: Problem) -> Diagnostic {
 }
 
 fn wrong_form(name: &str, kind: Kind, value: &Value) -> Diagnostic {
-    let help = match (&value.raw, kind) {
-        (Raw::Integer(text) | Raw::Other(text), Kind::Text) if name.ends_with("_timeout") => {
-            format!("write {name} = \"{text}s\" for seconds")
+    let (section, option) = name.rsplit_once('.').unwrap_or(("", name));
+    let example = options::section(section)
+        .and_then(|section| section.options.iter().find(|known| known.name == option))
+        .map_or("", |known| known.default.shown());
+    let help = match &value.raw {
+        Raw::Integer(seconds) if option.ends_with("_timeout") => {
+            format!("write {option} = \"{seconds}s\" for seconds")
         }
-        _ => format!("write {}", kind.expected()),
+        Raw::Integer(_) | Raw::List(_) | Raw::Other(_) | Raw::Table(_) | Raw::Text(_) => {
+            format!("write it as in {option} = {example}")
+        }
     };
     Diagnostic {
-        message: format!("{name} = {}: the form is wrong", seen(value)),
+        message: format!("{name} = {}: it must be {}", seen(value), kind.expected()),
         place: value.place.clone(),
         help,
     }
