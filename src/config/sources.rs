@@ -117,14 +117,13 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 
 fn unreadable_file(path: &Path, error: &std::io::Error) -> Diagnostic {
     let shown = path.display();
-    let help = match error.kind() {
-        ErrorKind::NotFound => {
-            format!("name another with --config, or write one: fedgate config sample > {shown}")
-        }
-        ErrorKind::PermissionDenied => {
-            "let the user fedgate runs as read the file and enter its directory".to_owned()
-        }
-        _ => "it must be a text file in UTF-8".to_owned(),
+    let kind = error.kind();
+    let help = if kind == ErrorKind::NotFound {
+        format!("name another with --config, or write one: fedgate config sample > {shown}")
+    } else if kind == ErrorKind::PermissionDenied {
+        "let the user fedgate runs as read the file and enter its directory".to_owned()
+    } else {
+        "it must be a text file in UTF-8".to_owned()
     };
     Diagnostic {
         message: format!("the settings file cannot be read: {error}"),
