@@ -116,5 +116,5 @@ fn report(findings: &[Finding], json: bool, out: &mut Out) -> Result<(), Failure
         Level::Warn => "Nothing failed, but see the warnings.",
         Level::Fail => "Something failed: see FAIL above.",
     };
-    Ok(out.print(&format!("{table}\n\n{summary}\n"))?)
+    Ok(out.print(&format!("{}\n\n{summary}\n", table.trim_fmt()))?)
 }
