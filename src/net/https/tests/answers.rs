@@ -153,13 +153,22 @@ async fn a_silent_handshake_is_given_up_on() {
     assert_eq!(peer.connections(), 1);
 }
 
-/// The HTTP part alone, on a pipe and in paused time: the far side runs `peer`.
-async fn exchange_with<F>(peer: impl FnOnce(DuplexStream) -> F) -> (NetError, Duration)
+/// The HTTP part alone, on a pipe and in paused time: the far side reads the request and then runs
+/// `peer`. An answer that is there before the request is another matter, and refused.
+async fn exchange_with<F>(
+    peer: impl FnOnce(DuplexStream) -> F + Send + 'static,
+) -> (NetError, Duration)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (near, far) = tokio::io::duplex(65_536);
-    let task = tokio::spawn(peer(far));
+    let (near, mut far) = tokio::io::duplex(65_536);
+    let task = tokio::spawn(async move {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_ne!(far.read_buf(&mut request).await.expect("a request"), 0);
+        }
+        peer(far).await;
+    });
     let start = Instant::now();
     let result = exchange::exchange(near, "example.org", get(), Timeouts::default()).await;
     let taken = start.elapsed();
