@@ -113,6 +113,8 @@ impl ClientConnection {
             Head::Refused(refusal) => {
                 let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
                 session.set_keepalive(None);
+                // What follows on the connection cannot be told from the rest of this request.
+                session.set_keepalive(None);
                 // Whoever sent this may not be listening; the record says what happened.
                 let _gone = refuse(&mut session, &refusal).await;
                 record.refused(refusal);
