@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod demo;
 mod generate;
 mod healthcheck;
 mod http;
@@ -39,6 +40,8 @@ enum Command {
     Config(config::Command),
     /// Print a completion script for a shell
     Completions(generate::Completions),
+    /// Show a gate at work on this machine: honest and forged requests, and what comes of them
+    Demo(demo::Arguments),
     /// Ask a running fedgate whether it is healthy (for container health checks)
     Healthcheck(healthcheck::Arguments),
     /// Print the manual page of fedgate or of one of its commands
@@ -155,6 +158,7 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Config(command) => config::run(&command, out),
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
+        Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command(), out),
         Command::Run(arguments) => run::run(&arguments),

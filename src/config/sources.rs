@@ -22,6 +22,7 @@ pub struct Sources {
     pub(super) env: Vec<(String, String)>,
     pub(super) flags: Vec<Flag>,
     pub(super) unreadable: Vec<Diagnostic>,
+    text: Option<Document>,
 }
 
 /// A setting given on the command line.
@@ -40,6 +41,11 @@ pub(super) struct Document {
 }
 
 impl Sources {
+    /// Settings from a text that goes by `name` in errors, and no file.
+    pub fn from_text(name: &str, text: String) -> Self {
+        Self { text: Some(Document { path: name.into(), text }), ..Self::default() }
+    }
+
     /// The file `path` must exist. Without it, `/etc/fedgate/fedgate.toml` is read if it exists.
     #[must_use]
     pub fn with_file(mut self, path: Option<PathBuf>) -> Self {
@@ -91,6 +97,9 @@ impl Sources {
 
     /// Reads the file, if there is one.
     pub(super) fn read(&self) -> Result<Option<Document>, Vec<Diagnostic>> {
+        if let Some(text) = &self.text {
+            return Ok(Some(text.clone()));
+        }
         let path = self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         let text = match read_bounded(path) {
             Ok(text) => text,
