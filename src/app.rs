@@ -45,6 +45,9 @@ use crate::proxy::tls::{Certificate, TlsError};
 /// out to be closed before anything was answered, and only for methods that may be repeated.
 const ATTEMPTS_MAX: usize = 2;
 
+/// How often the certificate files are looked at: renewals come days before the old one ends.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How long the readiness probe waits for a connection to the homeserver.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -142,7 +145,9 @@ impl App {
     pub async fn serve(self) {
         let (ended, admin_stop) = watch::channel(false);
         let admin = tokio::spawn(self.admin.serve(admin_stop));
-        let reloads = self.certificate.map(|certificate| tokio::spawn(certificate.watch()));
+        let reloads = self
+            .certificate
+            .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
         self.listener.serve(self.stop.subscribe()).await;
         ended.send_replace(true);
         let _panicked = admin.await;

@@ -16,10 +16,6 @@ use tracing::{error, info};
 
 use crate::config::TlsFiles;
 
-/// How often the certificate files are looked at. Polling sees what a directory watch misses: swapped
-/// links, network file systems, mounted secrets.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
-
 /// Why a certificate cannot be used; the text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -46,13 +42,20 @@ pub enum TlsError {
 pub struct Certificate {
     files: TlsFiles,
     current: ArcSwap<CertifiedKey>,
+    /// The files' state when they were read first: a change right after that is not missed.
+    loaded: Stamps,
 }
+
+/// Time of change and length of both files. The length tells a half-written file from a whole one
+/// where the clock of the file system is too coarse to.
+type Stamps = [Option<(SystemTime, u64)>; 2];
 
 impl Certificate {
     /// Reads certificate and key.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let loaded = stamps(&files);
         let current = ArcSwap::from_pointee(read(&files)?);
-        Ok(Arc::new(Self { files, current }))
+        Ok(Arc::new(Self { files, current, loaded }))
     }
 
     /// The TLS settings that always use the current certificate.
@@ -73,12 +76,17 @@ impl Certificate {
         Ok(())
     }
 
-    /// Reloads whenever a file's time of change differs from the last look. Runs for ever.
-    pub async fn watch(self: Arc<Self>) {
-        let mut seen = self.stamps().await;
+    /// Looks at the files at this interval, and reloads when one has changed. Runs for ever. Polling
+    /// sees what a directory watch misses: swapped links, network file systems, mounted secrets.
+    pub async fn watch(self: Arc<Self>, interval: Duration) {
+        let mut seen = self.loaded;
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let now = self.stamps().await;
+            tokio::time::sleep(interval).await;
+            // A mounted file system may take its time.
+            let files = self.files.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || stamps(&files)).await else {
+                continue;
+            };
             if now == seen {
                 continue;
             }
@@ -92,16 +100,6 @@ impl Certificate {
         }
     }
 
-    async fn stamps(&self) -> [Option<SystemTime>; 2] {
-        let modified = |path: PathBuf| async move {
-            tokio::fs::metadata(path).await.and_then(|m| m.modified()).ok()
-        };
-        [
-            modified(self.files.certificate.clone()).await,
-            modified(self.files.private_key.clone()).await,
-        ]
-    }
-
     fn unusable(&self, cause: &dyn std::fmt::Display) -> TlsError {
         unusable(&self.files, cause)
     }
@@ -111,6 +109,13 @@ impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
     }
+}
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    [&files.certificate, &files.private_key].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
