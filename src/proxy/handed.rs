@@ -200,21 +200,21 @@ impl CustomSession for Handed {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        match self.body {
-            Body::Held { .. } if no_body_expected || self.body.is_done() => {
-                // All of the request is here: what comes now is the client going away, or sending
-                // its next request before it has this answer. One byte of that is lost here, so it
-                // will find the connection closed, but only after the answer.
-                let came = self.real.read_body_or_idle(true).await;
-                if came.as_ref().is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
-                    self.real.set_keepalive(None);
-                    return std::future::pending().await;
-                }
-                came
-            }
-            Body::Held { .. } => Ok(self.body.next_piece()),
-            Body::Streamed => self.real.read_body_or_idle(no_body_expected).await,
+        if !no_body_expected && !self.is_body_done() {
+            return match self.body {
+                Body::Held { .. } => Ok(self.body.next_piece()),
+                Body::Streamed => self.real.read_body_or_idle(false).await,
+            };
         }
+        // All of the request is here: what comes now is the client going away, or sending its next
+        // request before it has this answer. One byte of that is lost here, so it will find the
+        // connection closed, but only after the answer.
+        let came = self.real.read_body_or_idle(true).await;
+        if came.as_ref().is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
+            self.real.set_keepalive(None);
+            return std::future::pending().await;
+        }
+        came
     }
 
     fn body_bytes_sent(&self) -> usize {
