@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::string_slice,
     missing_docs,
@@ -13,7 +14,11 @@
 )]
 
 mod bodies;
+mod deadlines;
+mod forwarding;
+mod lifecycle;
 mod mutations;
+mod observe;
 mod rejections;
 mod smoke;
 mod streaming;

@@ -11,16 +11,10 @@ use tokio::sync::Notify;
 use crate::support::client::H2Client;
 use crate::support::homeserver::full;
 use crate::support::raw::{RawHomeserver, ServerSide};
-use crate::support::{Client, Gate, GateOptions, Homeserver, Origin};
+use crate::support::{Client, Gate, GateOptions, Homeserver, Origin, within};
 
 const TARGET: &str = "/_matrix/federation/v1/media/download/abc";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-/// Nothing here takes this long; a test that hangs fails.
-const GUARD: Duration = Duration::from_secs(60);
-
-async fn guarded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(GUARD, work).await.expect("no hang")
-}
 
 async fn gate_before(homeserver: &RawHomeserver, tls: bool) -> (Gate, Origin) {
     let options = GateOptions { tls, ..GateOptions::default() };
@@ -46,6 +40,9 @@ struct LongBody {
     stalled: Arc<Notify>,
 }
 
+/// So long without progress is back-pressure.
+const STALL: Duration = Duration::from_millis(500);
+
 /// A prime, so that the pattern never falls in step with a buffer.
 const PATTERN_BYTES: usize = 65_521;
 
@@ -68,8 +65,7 @@ impl LongBody {
         while left > 0 {
             let piece = &pattern[..left.min(PATTERN_BYTES)];
             let mut writing = std::pin::pin!(server.write(piece));
-            // Half a second without progress is back-pressure.
-            let written = match tokio::time::timeout(GUARD / 120, &mut writing).await {
+            let written = match tokio::time::timeout(STALL, &mut writing).await {
                 Ok(written) => written,
                 Err(_) => {
                     self.stalled.notify_one();
@@ -111,12 +107,12 @@ async fn two_hundred_megabytes_stream_at_the_pace_of_the_client() {
     let mut client = Client::plain(gate.address).await;
     ask(&mut client, &origin).await;
 
-    guarded(body.stalled.notified()).await;
+    within("an end", body.stalled.notified()).await;
     // What the stand-in got rid of is in four socket buffers and in the gate.
     let written = body.written.load(Ordering::SeqCst);
     assert!(written < 40_000_000, "{written} bytes left the homeserver for a client at rest");
 
-    guarded(async {
+    within("an end", async {
         let (status, headers) = client.head().await.unwrap();
         assert_eq!((status, headers["content-length"].to_str().unwrap()), (200, "200000000"));
         let (pattern, mut comparison) = (pattern(), Comparison::default());
@@ -138,15 +134,15 @@ async fn http2_streams_at_the_pace_of_the_client_too() {
     let mut client = H2Client::connect(gate.address, gate.ca.as_ref().unwrap()).await;
     let request = http::Request::get(format!("https://gate.example{TARGET}"))
         .header("authorization", origin.authorize("GET", TARGET, None))
-        .body(crate::support::homeserver::full(""))
+        .body(full(""))
         .unwrap();
-    let response = guarded(client.sender.send_request(request)).await.unwrap();
+    let response = within("an end", client.sender.send_request(request)).await.unwrap();
 
-    guarded(body.stalled.notified()).await;
+    within("an end", body.stalled.notified()).await;
     let written = body.written.load(Ordering::SeqCst);
     assert!(written < 40_000_000, "{written} bytes left the homeserver for a client at rest");
 
-    guarded(async {
+    within("an end", async {
         let (mut stream, pattern) = (response.into_body(), pattern());
         let mut comparison = Comparison::default();
         while let Some(frame) = stream.frame().await {
@@ -181,9 +177,9 @@ async fn a_multipart_media_response_arrives_as_it_was_sent() {
     let headers = [("authorization", authorization.as_str()), ("accept-encoding", "gzip")];
 
     let mut client = Client::tls(gate.address, &ca).await;
-    let one = guarded(client.request("GET", TARGET, &headers, None)).await;
+    let one = within("an end", client.request("GET", TARGET, &headers, None)).await;
     let mut client = H2Client::connect(gate.address, &ca).await;
-    let two = guarded(client.request("GET", TARGET, &headers, None)).await.unwrap();
+    let two = within("an end", client.request("GET", TARGET, &headers, None)).await.unwrap();
     for answer in [one, two] {
         assert_eq!((answer.status, &answer.headers["content-type"]), (200, &kind.parse().unwrap()));
         assert_eq!(answer.headers["content-encoding"], "identity");
@@ -208,13 +204,13 @@ async fn a_response_that_breaks_off_reaches_the_client_as_broken() {
 
         let mut client = Client::tls(gate.address, &ca).await;
         ask(&mut client, &origin).await;
-        let answer = guarded(client.answer()).await;
+        let answer = within("an end", client.answer()).await;
         assert!(answer.is_none(), "HTTP/1.1 shows no end of {response:?}: {answer:?}");
 
         let mut client = H2Client::connect(gate.address, &ca).await;
         let authorization = origin.authorize("GET", TARGET, None);
         let headers = [("authorization", authorization.as_str())];
-        let answer = guarded(client.request("GET", TARGET, &headers, None)).await;
+        let answer = within("an end", client.request("GET", TARGET, &headers, None)).await;
         assert!(answer.is_err(), "HTTP/2 shows no end of {response:?}: {answer:?}");
         assert_eq!(homeserver.seen().len(), 2, "what has been answered in part is not repeated");
     }
@@ -232,12 +228,12 @@ async fn a_homeserver_behind_a_unix_socket_is_served() {
     let authorization = origin.authorize("PUT", target, Some(body));
     for _ in 0..2 {
         let headers = [("authorization", authorization.as_str())];
-        let answer = guarded(client.request("PUT", target, &headers, Some(body))).await;
+        let answer = within("an end", client.request("PUT", target, &headers, Some(body))).await;
         assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]));
     }
     let seen = homeserver.seen();
     assert_eq!(seen.len(), 2);
-    assert!(seen.iter().all(|r| r.is("PUT") && r.body == &body[..]), "{seen:?}");
+    assert!(seen.iter().all(|r| r.is("PUT") && r.body == body[..]), "{seen:?}");
     assert_eq!(seen[1].connection, 0, "the connection is used again");
 }
 
@@ -256,6 +252,7 @@ async fn an_answer_before_the_body_was_read_reaches_the_client() {
     let authorization = origin.authorize("PUT", target, Some(body.as_bytes()));
     let mut client = Client::plain(gate.address).await;
     let headers = [("authorization", authorization.as_str())];
-    let answer = guarded(client.request("PUT", target, &headers, Some(body.as_bytes()))).await;
+    let answer =
+        within("an end", client.request("PUT", target, &headers, Some(body.as_bytes()))).await;
     assert_eq!((answer.status, &answer.body[..]), (413, &b"{}"[..]));
 }

@@ -51,8 +51,19 @@ impl Client {
     }
 
     pub async fn tls(address: SocketAddr, ca: &[u8]) -> Self {
-        let stream = tls_stream(address, ca, b"http/1.1").await;
+        Self::tls_for(address, ca, b"http/1.1").await
+    }
+
+    /// A connection for the protocol `alpn`, for bytes of one's own.
+    pub async fn tls_for(address: SocketAddr, ca: &[u8], alpn: &[u8]) -> Self {
+        let stream = tls_stream(address, ca, alpn).await.unwrap();
         Self { wire: Box::new(stream), buffer: BytesMut::new() }
+    }
+
+    /// Reads until the gate closes the connection, and returns what came.
+    pub async fn until_closed(&mut self) -> BytesMut {
+        while self.fill().await {}
+        self.take_buffered()
     }
 
     /// Sends a request with a Content-Length when there is a body, and reads the answer.
@@ -179,11 +190,12 @@ impl Client {
     }
 }
 
-async fn tls_stream(
+/// A TLS connection to the gate, whose certificate must be from `ca`.
+pub async fn tls_stream(
     address: SocketAddr,
     ca: &[u8],
     alpn: &[u8],
-) -> tokio_rustls::client::TlsStream<TcpStream> {
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(ca.to_vec())).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -196,7 +208,7 @@ async fn tls_stream(
     let tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = rustls::pki_types::ServerName::try_from(OWN_NAME).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
 /// One HTTP/2 connection over TLS.
@@ -209,7 +221,7 @@ pub type H2Body = BoxBody<Bytes, std::io::Error>;
 
 impl H2Client {
     pub async fn connect(address: SocketAddr, ca: &[u8]) -> Self {
-        let stream = tls_stream(address, ca, b"h2").await;
+        let stream = tls_stream(address, ca, b"h2").await.unwrap();
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await

@@ -37,8 +37,7 @@ pub struct Gate {
     pub ca: Option<Vec<u8>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    /// Where the gate's certificate and key are.
-    pub files: tempfile::TempDir,
+    _files: tempfile::TempDir,
 }
 
 impl Gate {
@@ -92,7 +91,7 @@ impl Gate {
             ca,
             stop: app.stopper(),
             serving: tokio::spawn(app.serve()),
-            files,
+            _files: files,
         }
     }
 
@@ -154,7 +153,7 @@ impl Gate {
 }
 
 /// Writes chain and key for the gate's name, and returns the CA's certificate.
-fn write_certificate(dir: &std::path::Path) -> Vec<u8> {
+pub fn write_certificate(dir: &std::path::Path) -> Vec<u8> {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

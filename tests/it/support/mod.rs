@@ -4,6 +4,7 @@ pub mod client;
 pub mod federation;
 pub mod gate;
 pub mod homeserver;
+pub mod http2;
 pub mod meaning;
 pub mod mutate;
 pub mod origin;

@@ -124,13 +124,26 @@ impl ServerSide {
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
         });
         let length = length.unwrap_or(0);
-        while self.buffer.len() < length {
-            self.fill().await?;
-        }
-        let body = self.buffer.split_to(length).freeze();
+        let body = self.take(length).await?.freeze();
         let request = RawRequest { connection: self.number, head, body };
         self.seen.lock().unwrap().push(request.clone());
         Some(request)
+    }
+
+    /// Reads so many bytes.
+    pub async fn take(&mut self, length: usize) -> Option<BytesMut> {
+        while self.buffer.len() < length {
+            self.fill().await?;
+        }
+        Some(self.buffer.split_to(length))
+    }
+
+    /// Reads until what has come ends like this.
+    pub async fn take_until(&mut self, end: &[u8]) -> Option<BytesMut> {
+        while !self.buffer.ends_with(end) {
+            self.fill().await?;
+        }
+        Some(self.buffer.split())
     }
 
     /// Writes; false when the gate has hung up.

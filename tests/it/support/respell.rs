@@ -105,7 +105,7 @@ fn respell_number(rng: &mut Rng, token: &str) -> String {
         6 => format!("0{token}"),
         7 => token.replace(['1', '5'], "2"),
         8 => format!("{token}.00000000000000000001"),
-        _ => token.replace('.', "").replace('-', ""),
+        _ => token.replace(['.', '-'], ""),
     }
 }
 
