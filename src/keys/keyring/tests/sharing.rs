@@ -201,7 +201,7 @@ async fn r45_a_fetch_that_another_has_made_needless_asks_nobody() {
     let origin = ScriptedFetcher::origin(vec![]);
     let house = House::new(&[&origin]);
     house.store.insert(server().stored(at(0), Provenance::Origin)).await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(8);
+    let deadline = Instant::now() + Duration::from_secs(8);
     let end = house.keyring.0.start(server().name, vec![key_id(ID)], deadline).await;
     assert!(matches!(end, FlightEnd::LookAgain), "{end:?}");
     assert_eq!(origin.times_asked(), 0);
