@@ -177,7 +177,7 @@ fn gateway(config: &Config, outside: Outside, registry: &Registry) -> Result<Gat
     Ok(Gateway {
         gate: Gate::new(settings, keyring, outside.clock),
         proxy: Arc::new(proxy(config)?),
-        budget: BodyBudget::new(config.limits.buffered_bytes_max),
+        budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),
         timeouts: ClientTimeouts {
             head: config.limits.head_timeout,
             body: config.limits.body_timeout,

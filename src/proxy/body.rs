@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
+use super::metrics::ProxyMetrics;
 use crate::gate::admission::BodyRule;
 use crate::gate::{Refusal, Rejection};
 
@@ -27,12 +28,13 @@ pub struct BodyBudget(Arc<Shared>);
 struct Shared {
     free: AtomicUsize,
     total: usize,
+    metrics: ProxyMetrics,
 }
 
 impl BodyBudget {
-    /// A budget of `total` bytes.
-    pub fn new(total: usize) -> Self {
-        Self(Arc::new(Shared { free: AtomicUsize::new(total), total }))
+    /// A budget of `total` bytes, shown in `metrics`.
+    pub fn new(total: usize, metrics: ProxyMetrics) -> Self {
+        Self(Arc::new(Shared { free: AtomicUsize::new(total), total, metrics }))
     }
 
     /// Bytes in use.
@@ -41,10 +43,22 @@ impl BodyBudget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        self.0
+        let taken = self
+            .0
             .free
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes))
-            .is_ok()
+            .is_ok();
+        self.show();
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.free.fetch_add(bytes, Ordering::Relaxed);
+        self.show();
+    }
+
+    fn show(&self) {
+        self.0.metrics.body_bytes.set(i64::try_from(self.used()).unwrap_or(i64::MAX));
     }
 }
 
@@ -53,7 +67,7 @@ impl BodyBudget {
 pub struct HeldBody {
     /// The bytes, exactly as received.
     pub bytes: Bytes,
-    share: Share,
+    _share: Share,
 }
 
 #[derive(Debug)]
@@ -62,21 +76,9 @@ struct Share {
     bytes: usize,
 }
 
-impl HeldBody {
-    /// An empty body.
-    pub fn empty(budget: &BodyBudget) -> Self {
-        Self { bytes: Bytes::new(), share: Share { budget: budget.clone(), bytes: 0 } }
-    }
-
-    /// How much of the budget the body holds, in bytes.
-    pub const fn held_bytes(&self) -> usize {
-        self.share.bytes
-    }
-}
-
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.free.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }
 
@@ -129,7 +131,7 @@ async fn read_all(
         rest.extend_from_slice(&piece);
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(HeldBody { bytes, share })
+    Ok(HeldBody { bytes, _share: share })
 }
 
 /// The next non-empty piece; `None` at the end.

@@ -304,12 +304,8 @@ impl ClientConnection {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
-        let body =
-            read_body(session, admitted.body, &self.gateway.budget, self.gateway.timeouts.body)
-                .await?;
-        let used = i64::try_from(self.gateway.budget.used()).unwrap_or(i64::MAX);
-        self.gateway.metrics.proxy.body_bytes.set(used);
-        Ok(body)
+        let gateway = &self.gateway;
+        read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await
     }
 
     /// Hop 8: hands the request to pingora and takes the client's session back.

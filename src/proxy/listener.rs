@@ -89,8 +89,7 @@ async fn serve_connection(
     peer: SocketAddr,
     shutdown: ShutdownWatch,
 ) {
-    let open = gateway.metrics.proxy.connections.clone();
-    open.inc();
+    let _open = gateway.metrics.proxy.connection();
     if let Err(error) = tcp.set_nodelay(true) {
         debug!(%error, "no TCP_NODELAY");
     }
@@ -98,7 +97,6 @@ async fn serve_connection(
         None => serve_http1(gateway, tcp, peer, false, &shutdown).await,
         Some(tls) => serve_tls(gateway, &tls, tcp, peer, &shutdown).await,
     }
-    open.dec();
 }
 
 async fn serve_tls(

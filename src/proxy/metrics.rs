@@ -7,8 +7,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Regist
 /// The shell's metric families.
 #[derive(Clone, Debug)]
 pub struct ProxyMetrics {
-    /// Connections from other servers that are open.
-    pub connections: IntGauge,
+    connections: IntGauge,
     /// Requests being worked on.
     pub in_flight: IntGauge,
     /// Memory held by request bodies, in bytes.
@@ -17,6 +16,16 @@ pub struct ProxyMetrics {
     pub failed_handshakes: prometheus::IntCounter,
     homeserver_responses: IntCounterVec,
     request_seconds: Histogram,
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl ProxyMetrics {
@@ -58,6 +67,13 @@ impl ProxyMetrics {
         registry.register(Box::new(metrics.homeserver_responses.clone()))?;
         registry.register(Box::new(metrics.request_seconds.clone()))?;
         Ok(metrics)
+    }
+
+    /// Counts a connection as open until the guard is dropped, however it ends.
+    #[must_use]
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// Counts a response of the homeserver.
