@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import Callable
 
 from signedjson.key import generate_signing_key
 
 import origins
+from gate import Gate
 from homeserver import Homeserver
 from origins import KeyServers, Origin, key_id
 from report import Report
@@ -295,8 +297,9 @@ FORGERIES = (
     ),
     Forgery("expired key", expired_key, 401, "M_UNAUTHORIZED"),
     Forgery("retired key", retired_key, 401, "M_UNAUTHORIZED"),
-    Forgery("misnamed document", key_of_a_misnamed_document, 401, "M_UNAUTHORIZED"),
-    Forgery("unsigned document", key_of_an_unsigned_document, 401, "M_UNAUTHORIZED"),
+    # A document that cannot be believed says nothing about the key either way.
+    Forgery("misnamed document", key_of_a_misnamed_document, 503, "M_UNKNOWN"),
+    Forgery("unsigned document", key_of_an_unsigned_document, 503, "M_UNKNOWN"),
     Forgery("unreachable origin", unreachable_origin, 503, "M_UNKNOWN"),
     Forgery("altered target", altered_target, 401, "M_UNAUTHORIZED"),
     Forgery("re-encoded target", reencoded_target, 400, "M_UNKNOWN"),
@@ -317,19 +320,26 @@ class Forgers:
     """Sends every forgery of every shape, with honest requests in between."""
 
     def __init__(
-        self, report: Report, cast: Cast, victim: Homeserver, connection: Connection, gated: bool
+        self,
+        report: Report,
+        cast: Cast,
+        victim: Homeserver,
+        connection: Connection,
+        gate: Gate | None,
     ) -> None:
         self._report = report
         self._cast = cast
         self._victim = victim
         self._connection = connection
-        self._gated = gated
+        self._gate = gate
         self._run = secrets.token_hex(4)
         self._count = 0
         self._sent_honestly: list[str] = []
+        self._forged_count = 0
 
     def run(self) -> None:
         before = self._lines_of_others()
+        counted = self._counted()
         for shape in SHAPES:
             self._honest(shape)
             for forgery in FORGERIES:
@@ -339,6 +349,8 @@ class Forgers:
         for shape in SHAPES:
             self._honest(shape)
         self._check_log(before)
+        if self._gate:
+            self._check_metrics(self._counted() - counted)
 
     def _marker(self, kind: str) -> str:
         self._count += 1
@@ -355,8 +367,9 @@ class Forgers:
         self._report.check(f"{shape.name}: honest", problems)
 
     def _forged(self, shape: Shape, forgery: Forgery) -> None:
+        self._forged_count += 1
         message = forgery.forge(self._cast, self._request(shape, self._marker("forged")))
-        if self._gated:
+        if self._gate:
             problems = self._send(message, (forgery.status,), forgery.errcode)
         else:
             problems = self._ask_synapse(message, forgery)
@@ -375,6 +388,8 @@ class Forgers:
         # A HEAD is answered without a body.
         if errcode and message.method != "HEAD" and answer.errcode != errcode:
             problems.append(f"errcode {answer.errcode!r}, not {errcode!r}")
+        if message.ends_connection and answer.headers.get("connection") != "close":
+            problems.append("the end of the connection is not announced")
         if answer.status == 503 and "retry-after" not in answer.headers:
             problems.append("no Retry-After")
         return problems
@@ -399,13 +414,25 @@ class Forgers:
         log = "\n".join(line.target for line in self._victim.access_lines())
         missing = [marker for marker in self._sent_honestly if marker not in log]
         problems = [f"the honest request {marker} was not logged" for marker in missing]
-        if self._gated:
+        if self._gate:
             forged = f"forged{self._run}"
             problems += [line for line in self._victim.process.lines() if forged in line]
             logged = self._lines_of_others() - before
             if logged != len(self._sent_honestly):
                 problems.append(f"{logged} requests logged, {len(self._sent_honestly)} honest ones")
         self._report.check("the homeserver logs every honest request and no forged one", problems)
+
+    def _counted(self) -> Counter[str]:
+        # A request is counted when it is over. On one connection that is before the next one
+        # begins, so this one, which is not counted here, makes the counts complete.
+        self._connection.exchange(Message("GET", origins.KEY_PATH, []))
+        return self._gate.requests_counted() if self._gate else Counter()
+
+    def _check_metrics(self, counted: Counter[str]) -> None:
+        """fedgate has counted every request once."""
+        wanted = Counter(allowed=len(self._sent_honestly), refused=self._forged_count)
+        problems = [] if counted == wanted else [f"{dict(counted)}, not {dict(wanted)}"]
+        self._report.check("fedgate counts every honest and every forged request", problems)
 
     def _lines_of_others(self) -> int:
         """Federation requests logged, without those of the servers that federate for real.

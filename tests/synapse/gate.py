@@ -1,15 +1,22 @@
-"""fedgate: finding the binary, writing its settings, starting it."""
+"""fedgate: finding the binary, writing its settings, starting it, reading its counters."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from processes import Process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+METRICS_SECONDS = 10
+REQUESTS_LINE = re.compile(r"fedgate_requests_total\{(?P<labels>.*)\} (?P<count>\d+)$")
+LABEL = re.compile(r'(\w+)="(\w*)"')
 
 
 def find_binary(given: str | None) -> Path:
@@ -27,40 +34,66 @@ def find_binary(given: str | None) -> Path:
     return Path(json.loads(metadata.stdout)["target_directory"]) / "debug" / "fedgate"
 
 
-def start(
-    binary: Path,
-    server_name: str,
-    homeserver: str,
-    certificate: Path,
-    private_key: Path,
-    ca_file: Path,
-    admin: str,
-    folder: Path,
-) -> Process:
-    """Starts fedgate on the address its server name says, in front of `homeserver`."""
-    folder.mkdir()
-    config = folder / "fedgate.toml"
+@dataclass(frozen=True)
+class Placing:
+    """Where fedgate stands: all that its settings need."""
+
+    # Also the address it listens on.
+    server_name: str
+    homeserver: str
+    certificate: Path
+    private_key: Path
+    ca_file: Path
+    admin: str
+
+
+class Gate:
+    """A running fedgate."""
+
+    def __init__(self, binary: Path, placing: Placing, folder: Path) -> None:
+        folder.mkdir()
+        config = folder / "fedgate.toml"
+        config.write_text(_settings(placing))
+        self._metrics_url = f"http://{placing.admin}/metrics"
+        argv = [str(binary), "run", "--config", str(config)]
+        self.process = Process("fedgate", argv, folder, {})
+
+    def requests_counted(self) -> Counter[str]:
+        """How many requests fedgate has seen so far, by verdict.
+
+        Without those for keys: homeservers ask for keys when they see fit.
+        """
+        counted: Counter[str] = Counter()
+        with urllib.request.urlopen(self._metrics_url, timeout=METRICS_SECONDS) as response:
+            for line in response.read().decode().splitlines():
+                match = REQUESTS_LINE.match(line)
+                labels = dict(LABEL.findall(match["labels"])) if match else {}
+                if match and not labels["endpoint"].startswith("key_"):
+                    counted[labels["verdict"]] += int(match["count"])
+        return counted
+
+
+def _settings(placing: Placing) -> str:
     # JSON strings are TOML basic strings.
     quoted = json.dumps
-    config.write_text(
-        f"""\
-server_name = {quoted(server_name)}
-homeserver = {quoted(homeserver)}
+    return f"""\
+server_name = {quoted(placing.server_name)}
+homeserver = {quoted(placing.homeserver)}
 
 [listen]
-address = {quoted(server_name)}
-tls_certificate = {quoted(str(certificate))}
-tls_private_key = {quoted(str(private_key))}
+address = {quoted(placing.server_name)}
+tls_certificate = {quoted(str(placing.certificate))}
+tls_private_key = {quoted(str(placing.private_key))}
+# Everybody is on loopback here, and that is trusted unless we say otherwise.
+trusted_proxies = []
 
 [outbound]
-ca_file = {quoted(str(ca_file))}
+ca_file = {quoted(str(placing.ca_file))}
 allowed_ranges = ["127.0.0.0/8"]
 
 [keys]
 sources = ["homeserver", "origin"]
 
 [admin]
-address = {quoted(admin)}
+address = {quoted(placing.admin)}
 """
-    )
-    return Process("fedgate", [str(binary), "run", "--config", str(config)], folder, {})

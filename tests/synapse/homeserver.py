@@ -16,10 +16,12 @@ from processes import Process
 LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"
 # One line per request: `<ip> - <tag> - {<origin>} Processed request: … 200 "GET / HTTP/1.1" "UA"`.
 ACCESS_LINE = re.compile(
-    r" - (?P<tag>\S+) - \{(?P<requester>[^}]*)\} Processed request: .*"
+    r" (?P<client>\S+) - (?P<tag>\S+) - \{(?P<requester>[^}]*)\} Processed request: .*"
     r' (?P<status>\d{3})!? "(?P<method>\S+) (?P<target>\S+) \S+" "(?P<agent>[^"]*)"'
 )
 FEDERATION_TAG = "federation"
+# Synapse calls every listener on a unix socket that, whatever its tag.
+UNIX_TAG = "unix"
 NO_LIMIT = {"per_second": 10000, "burst_count": 10000}
 
 
@@ -40,7 +42,7 @@ class FederationListener:
             "tag": FEDERATION_TAG,
         }
         if self.socket_path:
-            return {**listener, "path": self.socket_path, "mode": "600", "x_forwarded": True}
+            return {**listener, "path": self.socket_path, "mode": 0o600, "x_forwarded": True}
         listener.update(port=self.port, bind_addresses=[self.address])
         if self.certificate is None:
             return {**listener, "tls": False, "x_forwarded": True}
@@ -49,6 +51,7 @@ class FederationListener:
 
 @dataclass(frozen=True)
 class AccessLine:
+    client: str
     requester: str
     status: int
     method: str
@@ -89,9 +92,10 @@ class Homeserver:
         found = []
         for line in self.process.lines():
             match = ACCESS_LINE.search(line)
-            if match and match["tag"] == FEDERATION_TAG:
+            if match and match["tag"] in (FEDERATION_TAG, UNIX_TAG):
                 found.append(
                     AccessLine(
+                        match["client"],
                         match["requester"],
                         int(match["status"]),
                         match["method"],
@@ -106,7 +110,7 @@ class Homeserver:
 
         def wanted(line: str) -> bool:
             match = ACCESS_LINE.search(line)
-            return bool(match) and match["tag"] == FEDERATION_TAG and text in line
+            return bool(match) and match["tag"] in (FEDERATION_TAG, UNIX_TAG) and text in line
 
         return self.process.wait_line(wanted, seconds)
 

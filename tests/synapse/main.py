@@ -10,9 +10,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import gate
 from client import Client
 from forgeries import Cast, Forgers
+from gate import Gate, Placing, find_binary
 from homeserver import FederationListener, Homeserver
 from origins import KeyServers
 from pki import Authority
@@ -34,7 +34,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="fedgate-"))
     processes: list[Process] = []
     try:
-        binary = None if options.without_fedgate else gate.find_binary(options.fedgate)
+        binary = None if options.without_fedgate else find_binary(options.fedgate)
         _run(options, report, folder, binary, processes)
     except BaseException:
         # Also for an interrupt: what was under way, and in what state, is the useful part.
@@ -108,24 +108,36 @@ def _run(
             for host, guest in ((alice, bob), (bob, alice)):
                 with report.phase(f"room version {version} hosted on {host.homeserver.name}"):
                     Room(report, host, guest, version).run()
+    if world.gate and parts != ["forgeries"]:
+        with report.phase("nothing refused"):
+            _check_nothing_refused(report, world.gate)
     if "forgeries" in parts:
-        _forge(report, world, bob, gated=binary is not None)
+        _forge(report, world, bob)
 
 
-def _forge(report: Report, world: World, bob: Client, gated: bool) -> None:
+def _check_nothing_refused(report: Report, gate: Gate) -> None:
+    """A retried request could hide a refusal from everything that users see."""
+    counted = gate.requests_counted()
+    problems = [f"{dict(counted)}"] if set(counted) != {"allowed"} else []
+    report.check("fedgate forwarded all that the homeservers sent", problems)
+
+
+def _forge(report: Report, world: World, bob: Client) -> None:
     """A third server sends honest and forged requests to B, some in A's name."""
     servers = KeyServers(world.addresses, world.addresses.address(3), world.authority)
-    connection = Connection(world.b.server_name, world.authority.ca_file)
+    connection = Connection(
+        world.b.server_name, world.authority.ca_file, world.addresses.address(3)
+    )
     try:
         cast = Cast.gather(servers, world.a, world.b)
         routes = Routes(report, cast, bob, connection)
         with report.phase("open routes"):
             routes.run_open()
-        if gated:
+        if world.gate:
             with report.phase("closed routes"):
-                routes.run_closed()
+                routes.run_gated()
         with report.phase("forgeries"):
-            Forgers(report, cast, world.b, connection, gated).run()
+            Forgers(report, cast, world.b, connection, world.gate).run()
     finally:
         connection.close()
         servers.close()
@@ -146,6 +158,7 @@ class World:
         b_port = self.addresses.free_port(b_address)
         self.a = self._homeserver("a", f"{a_address}:{a_port}", self._tls(a_address, a_port))
         b_name = f"{b_address}:{b_port}"
+        self.gate: Gate | None = None
         if binary is None:
             self.b = self._homeserver("b", b_name, self._tls(b_address, b_port))
         else:
@@ -165,18 +178,9 @@ class World:
         self.b = self._homeserver("b", name, listener)
         certificate, key = self.authority.issue(address)
         admin = f"{address}:{self.addresses.free_port(address)}"
-        self._processes.append(
-            gate.start(
-                binary,
-                name,
-                url,
-                certificate,
-                key,
-                self.authority.ca_file,
-                admin,
-                self.folder / "gate",
-            )
-        )
+        placing = Placing(name, url, certificate, key, self.authority.ca_file, admin)
+        self.gate = Gate(binary, placing, self.folder / "gate")
+        self._processes.append(self.gate.process)
 
     def _tls(self, address: str, port: int) -> FederationListener:
         certificate, key = self.authority.issue(address)

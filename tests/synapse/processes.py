@@ -44,7 +44,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **env, "NOTIFY_SOCKET": self._notify_path},
+            env={**_inherited_environment(), **env, "NOTIFY_SOCKET": self._notify_path},
         )
         self._reader = threading.Thread(target=self._read_output, daemon=True)
         self._reader.start()
@@ -118,6 +118,11 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
+
+
+def _inherited_environment() -> dict[str, str]:
+    # fedgate takes settings from such variables: ours are in its file, and FEDGATE_BIN is not one.
+    return {name: value for name, value in os.environ.items() if not name.startswith("FEDGATE_")}
 
 
 class Addresses:

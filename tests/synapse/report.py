@@ -6,6 +6,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+PROBLEMS_SHOWN_MAX = 10
+PROBLEM_LENGTH_MAX = 400
+
 
 class Abandoned(Exception):
     """A step failed and what follows depends on it; it has been counted already."""
@@ -40,7 +43,10 @@ class Report:
     def check(self, name: str, problems: list[str]) -> None:
         """A step whose problems have been collected: none means it passed."""
         if problems:
-            self.fail(name, "\n       ".join(problems))
+            shown = [problem[:PROBLEM_LENGTH_MAX] for problem in problems[:PROBLEMS_SHOWN_MAX]]
+            if len(problems) > len(shown):
+                shown.append(f"and {len(problems) - len(shown)} more")
+            self.fail(name, "\n       ".join(shown))
         else:
             self.ok(name)
 

@@ -83,7 +83,30 @@ class Routes:
             if self._get(path)["sub"] != self.bob.user_id:
                 raise ValueError(path)
 
-    def run_closed(self) -> None:
+    def run_gated(self) -> None:
+        """What only fedgate does."""
+        self._run_closed()
+        with self.report.step("the homeserver learns who the client and the origin are"):
+            self._check_client()
+
+    def _check_client(self) -> None:
+        """The address is the connection's, whatever a stranger's headers say."""
+        marker = f"client{secrets.token_hex(4)}"
+        request = Request("GET", f"/_matrix/federation/v1/event/%24{marker}")
+        spoofed = [
+            (name, "203.0.113.9")
+            for name in ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "Forwarded")
+        ]
+        message = self.cast.message(request, self.cast.honest).but(headers=spoofed)
+        self.connection.exchange(message)
+        self.bob.homeserver.wait_access(marker)
+        lines = self.bob.homeserver.access_lines()
+        seen = [(line.client, line.requester) for line in lines if marker in line.target]
+        wanted = [(self.connection.source_address, self.cast.honest.server_name)]
+        if seen != wanted:
+            raise ValueError(f"{seen}, not {wanted}")
+
+    def _run_closed(self) -> None:
         """Signed well, and yet refused; the homeserver logs none of them."""
         run = f"closed{secrets.token_hex(4)}"
         for route in CLOSED:

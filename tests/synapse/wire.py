@@ -116,8 +116,9 @@ class Connection:
     a `BrokenConnection` there.
     """
 
-    def __init__(self, server_name: str, ca_file: Path) -> None:
+    def __init__(self, server_name: str, ca_file: Path, source_address: str) -> None:
         self._name = server_name
+        self.source_address = source_address
         self._tls = ssl.create_default_context(cafile=str(ca_file))
         self._socket: ssl.SSLSocket | None = None
         self._reader = None
@@ -149,7 +150,9 @@ class Connection:
 
     def _open(self) -> None:
         address, port = self._name.rsplit(":", 1)
-        plain = socket.create_connection((address, int(port)), ANSWER_SECONDS)
+        plain = socket.create_connection(
+            (address, int(port)), ANSWER_SECONDS, (self.source_address, 0)
+        )
         self._socket = self._tls.wrap_socket(plain, server_hostname=address)
         self._reader = self._socket.makefile("rb")
 
