@@ -134,8 +134,9 @@ async fn judge(gate: &Decision, wire: &Wire) -> Result<Authorization, Rejection>
 
 fn assert_same_meaning(signed: &Wire, method: &[u8], target: &[u8], body: &[u8], seed: u64) {
     let shown = || format!("seed {seed}: {}", signed.bytes().escape_ascii());
-    assert_eq!(method, signed.method, "{}", shown());
-    assert_eq!(target, signed.target, "{}", shown());
+    let (sent, as_signed) = ([method, b" ", target], [&signed.method[..], b" ", &signed.target]);
+    let text = |line: [&[u8]; 3]| line.concat().escape_ascii().to_string();
+    assert_eq!(text(sent), text(as_signed), "{}", shown());
     let signed_body = signed.body.as_deref().unwrap_or_default();
     if signed_body.is_empty() {
         assert!(body.is_empty(), "{}", shown());

@@ -1,6 +1,7 @@
 //! Observe mode, and paths outside federation: what passes unverified, and what does not even then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Response, StatusCode};
 use tokio::sync::Notify;
@@ -11,6 +12,9 @@ use crate::support::{Client, Gate, GateOptions, Homeserver, within};
 
 const SEND: &str = "/_matrix/federation/v1/send/1";
 const BODY: &[u8] = br#"{"pdus":[]}"#;
+
+/// How long a homeserver takes for its answer where that matters.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const OBSERVE: GateOptions = GateOptions {
     tls: false,
@@ -168,14 +172,32 @@ async fn other_paths_pass_as_they_come_when_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_does_not_wait_for_an_answer_gets_it_all_the_same() {
-    let homeserver = Homeserver::start().await;
-    let gate = Gate::start_with(&homeserver, FORWARD).await;
+    let asked = Arc::<Notify>::default();
+    let tell = Arc::clone(&asked);
+    let homeserver = RawHomeserver::start(move |mut server| {
+        let asked = Arc::clone(&tell);
+        async move {
+            while server.request().await.is_some() {
+                asked.notify_one();
+                // Time for the gate to give up on a client that speaks out of turn.
+                if tokio::time::timeout(PAUSE, server.wait_closed()).await.is_ok() {
+                    return;
+                }
+                server.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+            }
+        }
+    })
+    .await;
+    let gate = Gate::start_before(&homeserver.url, FORWARD).await;
     for target in ["/_matrix/client/versions", "/_matrix/federation/v1/version"] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut client = Client::plain(gate.address).await;
-        client.send(request.repeat(2).as_bytes()).await;
-        let answer = within(target, client.answer()).await.expect("an answer");
+        client.send(request.as_bytes()).await;
+        within("the request", asked.notified()).await;
+        client.send(request.as_bytes()).await;
+        let answer = within(target, client.answer()).await.expect(target);
         assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]), "{target}");
+        assert!(within(target, client.answer()).await.is_none(), "half of it would be lost");
     }
 }
 
