@@ -105,32 +105,29 @@ pub fn admit(
     check_connection(head.headers)?;
     let expects_continue = check_expect(head.headers)?;
     let route = route(&method, &target)?;
-    let body = match (route.access, has_content(&method)) {
-        (Access::Other, _) => BodyRule::Unbounded,
-        (_, false) => BodyRule::Empty,
-        (Access::Open, true) => BodyRule::Bounded { bytes_max: OPEN_BODY_BYTES_MAX },
-        (Access::Signed, true) => BodyRule::Object { bytes_max: body_bytes_max },
-    };
-    body.check_length(length)?;
-    if route.access != Access::Other {
-        check_content_encoding(head.headers)?;
-    }
-    let claim = match route.access {
-        Access::Open => Claim::Open,
-        Access::Other => Claim::Other,
-        Access::Signed => Claim::Signed(credentials(head.headers, server_names)?),
-    };
+    let body = BodyRule::new(route.access, &method, body_bytes_max);
+    let claim = body
+        .check_length(length)
+        .and_then(|()| claim(route.access, head.headers, server_names))
+        .map_err(|refusal| refusal.of_endpoint(route.endpoint))?;
     Ok(Admitted { endpoint: route.endpoint, method, target, claim, body, expects_continue })
+}
+
+/// What the headers claim, on a route with this access.
+fn claim(access: Access, headers: &HeaderMap, own: &[ServerName]) -> Result<Claim, Refusal> {
+    match access {
+        Access::Other => Ok(Claim::Other),
+        Access::Open => check_content_encoding(headers).map(|()| Claim::Open),
+        Access::Signed => {
+            check_content_encoding(headers)?;
+            credentials(headers, own).map(Claim::Signed)
+        }
+    }
 }
 
 fn refuse_target(error: TargetError) -> Refusal {
     let too_long = matches!(error, TargetError::TooLong(_));
     Refusal::new(if too_long { Rejection::HeadTooLarge } else { Rejection::TargetRefused }, error)
-}
-
-/// Whether requests with this method carry content in federation (R31, R32).
-fn has_content(method: &Method) -> bool {
-    matches!(*method, Method::PUT | Method::POST)
 }
 
 fn check_head_size(head: RequestHead<'_>) -> Result<(), Refusal> {
@@ -198,6 +195,18 @@ enum DeclaredLength {
 }
 
 impl BodyRule {
+    /// The rule for a route with this access. In federation PUT and POST carry content, and no other
+    /// method does (R31, R32).
+    fn new(access: Access, method: &Method, object_bytes_max: usize) -> Self {
+        let has_content = matches!(*method, Method::PUT | Method::POST);
+        match (access, has_content) {
+            (Access::Other, _) => Self::Unbounded,
+            (_, false) => Self::Empty,
+            (Access::Open, true) => Self::Bounded { bytes_max: OPEN_BODY_BYTES_MAX },
+            (Access::Signed, true) => Self::Object { bytes_max: object_bytes_max },
+        }
+    }
+
     /// The most bytes that are read.
     pub const fn bytes_max(self) -> usize {
         match self {
@@ -289,6 +298,12 @@ fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, R
     let Some(first) = found.first() else {
         return Err(Refusal::new(Rejection::HeaderMissing, "no X-Matrix header"));
     };
+    let origin = &first.origin;
+    agreed(&found, first, own).map_err(|refusal| refusal.of_origin(origin))
+}
+
+/// The credentials of headers that agree with the first of them.
+fn agreed(found: &[XMatrix], first: &XMatrix, own: &[ServerName]) -> Result<Credentials, Refusal> {
     if let Some(other) = found.iter().find(|x| x.origin != first.origin) {
         return Err(Refusal::new(
             Rejection::HeadersDisagree,
@@ -301,7 +316,7 @@ fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, R
     Ok(Credentials {
         origin: first.origin.clone(),
         destinations: destinations(first.destination.as_deref(), own)?,
-        signatures: signatures(&found)?,
+        signatures: signatures(found)?,
     })
 }
 

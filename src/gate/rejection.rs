@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::route::Endpoint;
+use crate::proto::ServerName;
+
 /// Why a request is not forwarded. One refusal is one status, one errcode, one reason code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejection {
@@ -324,12 +327,31 @@ pub struct Refusal {
     pub detail: String,
     /// When trying again makes sense, for the peer.
     pub retry_after: Option<Duration>,
+    /// The operation that was asked for, where the refusal came after finding it.
+    pub endpoint: Option<Endpoint>,
+    /// Who the request claims to be from, where the refusal came after reading that.
+    pub origin: Option<ServerName>,
 }
 
 impl Refusal {
     /// A refusal and what was seen.
     pub fn new(rejection: Rejection, detail: impl fmt::Display) -> Self {
-        Self { rejection, detail: detail.to_string(), retry_after: None }
+        let detail = detail.to_string();
+        Self { rejection, detail, retry_after: None, endpoint: None, origin: None }
+    }
+
+    /// The same, with the operation that was asked for.
+    #[must_use]
+    pub fn of_endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// The same, with the claimed origin.
+    #[must_use]
+    pub fn of_origin(mut self, origin: &ServerName) -> Self {
+        self.origin = Some(origin.clone());
+        self
     }
 
     /// The same, with the time after which trying again makes sense.

@@ -86,12 +86,22 @@ impl Record {
 
     /// Notes a refusal that observe mode held back.
     pub fn observed(&mut self, refusal: Refusal) {
+        self.learn_from(&refusal);
         self.observed = Some(refusal);
     }
 
     /// Notes why the request was not forwarded, or not answered by the homeserver.
     pub fn refused(&mut self, refusal: Refusal) {
+        self.learn_from(&refusal);
         self.refusal = Some(refusal);
+    }
+
+    /// A head that was refused tells as much of itself as was read before.
+    fn learn_from(&mut self, refusal: &Refusal) {
+        self.endpoint = self.endpoint.or(refusal.endpoint);
+        if self.origin.is_none() {
+            self.origin = refusal.origin.as_ref().map(ToString::to_string);
+        }
     }
 
     /// Notes the homeserver's answer.
@@ -114,7 +124,8 @@ impl Record {
             Some(refusal) => Some(refusal.rejection.status().as_u16()),
             None => self.homeserver_status,
         };
-        let duration_ms = self.started.elapsed().as_secs_f64() * 1_000.0;
+        // Milliseconds to the microsecond.
+        let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
         macro_rules! line {
             ($level:ident, $message:literal) => {
                 $level!(

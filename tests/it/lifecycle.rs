@@ -218,7 +218,7 @@ async fn the_operator_sees_health_readiness_and_metrics() {
         "process_resident_memory_bytes ",
         "fedgate_observe_mode 0",
         "fedgate_requests_total{endpoint=\"event\",reason=\"\",verdict=\"allowed\"} 1",
-        "fedgate_requests_total{endpoint=\"\",reason=\"header_malformed\",verdict=\"refused\"} 1",
+        "fedgate_requests_total{endpoint=\"event\",reason=\"header_malformed\",verdict=\"refused\"} 1",
         "fedgate_key_lookups_total{",
         "fedgate_homeserver_responses_total{status=\"2xx\"} 1",
         "fedgate_request_duration_seconds_count ",
