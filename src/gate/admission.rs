@@ -1,7 +1,7 @@
 //! Everything about a request that can be judged without a key, without IO and without its body.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, Method};
 
@@ -102,6 +102,7 @@ pub fn admit(
     let method = check_method(head.method)?;
     let target = RequestTarget::parse(head.raw_target).map_err(refuse_target)?;
     let length = declared_length(head.headers)?;
+    check_host(head.headers)?;
     check_connection(head.headers)?;
     let expects_continue = check_expect(head.headers)?;
     let route = route(&method, &target)?;
@@ -237,6 +238,19 @@ impl BodyRule {
             (rule, DeclaredLength::Chunked) => rule == Self::Empty,
         };
         if over { Err(self.overrun()) } else { Ok(()) }
+    }
+}
+
+/// A host and perhaps a port (RFC 9110, 7.2), by its bytes: which host it is decides nothing here.
+/// Underscores are not in the grammar, but proxies send names of their own with them.
+fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
+    match headers.get_all(HOST).iter().find(|host| !host.as_bytes().iter().all(plain)) {
+        None => Ok(()),
+        Some(host) => Err(Refusal::new(
+            Rejection::RequestMalformed,
+            format_args!("Host is {}", shown(host.as_bytes())),
+        )),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::chunks::ChunkLines;
 use super::frames::FrameWatch;
 use crate::proto::limits::TARGET_BYTES_MAX;
 
@@ -38,7 +39,13 @@ struct HeadState {
     expecting: bool,
     line: Vec<u8>,
     line_ended: bool,
+    /// How much of the empty line that ends a head has come, in bytes with the line end before.
+    blank: u8,
+    chunks: ChunkLines,
 }
+
+/// The bytes from the last field of a head to its end: CR LF CR LF.
+const BLANK_BYTES: u8 = 4;
 
 impl HeadWatch {
     /// Begins to wait for the next request.
@@ -71,6 +78,12 @@ impl HeadWatch {
             .then(|| line.strip_suffix(b"\r").map(<[u8]>::to_vec).unwrap_or(line))
     }
 
+    /// Whether a size line of a chunked body was broken so far. Says nothing when the body is not
+    /// chunked.
+    pub fn has_broken_chunk(&self) -> bool {
+        self.lock().chunks.is_broken()
+    }
+
     fn feed(&self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -83,6 +96,14 @@ impl HeadWatch {
             state.line.extend(line.iter().take(room));
             state.line_ended = end.is_some();
         }
+        let mut rest = bytes;
+        while state.blank < BLANK_BYTES
+            && let Some((byte, after)) = rest.split_first()
+        {
+            state.blank = next_blank(state.blank, *byte);
+            rest = after;
+        }
+        state.chunks.feed(rest);
         if state.expecting {
             state.expecting = false;
             drop(state);
@@ -92,6 +113,15 @@ impl HeadWatch {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HeadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One more byte of a head. Heads with a line feed alone are refused, so only the full form counts.
+const fn next_blank(blank: u8, byte: u8) -> u8 {
+    match (blank, byte) {
+        (0 | 2, b'\r') | (1 | 3, b'\n') => blank + 1,
+        (_, b'\r') => 1,
+        _ => 0,
     }
 }
 

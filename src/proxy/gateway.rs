@@ -112,7 +112,6 @@ impl ClientConnection {
             Head::None => return abandon(session).await,
             Head::Refused(refusal) => {
                 let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
-                session.set_keepalive(None);
                 // What follows on the connection cannot be told from the rest of this request.
                 session.set_keepalive(None);
                 // Whoever sent this may not be listening; the record says what happened.
@@ -305,7 +304,13 @@ impl ClientConnection {
             send_continue(session).await?;
         }
         let gateway = &self.gateway;
-        read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await
+        let body =
+            read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await?;
+        let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
+        if chunked && self.watch.as_ref().is_some_and(|watch| watch.has_broken_chunk()) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "the size of a chunk"));
+        }
+        Ok(body)
     }
 
     /// Hop 8: hands the request to pingora and takes the client's session back.

@@ -16,6 +16,7 @@
 mod bodies;
 mod deadlines;
 mod forwarding;
+mod framing;
 mod lifecycle;
 mod mutations;
 mod observe;

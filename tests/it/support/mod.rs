@@ -3,6 +3,7 @@
 pub mod client;
 pub mod federation;
 pub mod gate;
+pub mod h2_raw;
 pub mod homeserver;
 pub mod http2;
 pub mod meaning;
