@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderName;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -206,10 +206,13 @@ impl ProxyHttp for Forwarder {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if session.req_header().version == Version::HTTP_10 {
+            response.remove_header(&TRANSFER_ENCODING);
+        }
         if !response.status.is_informational()
             && let Some(handoff) = &ctx.handoff
         {
@@ -279,7 +282,7 @@ impl Rewrite {
             request.headers.keys().filter(|name| is_stripped(name)).cloned().collect();
         for name in stripped {
             // A body that is still streaming keeps the framing pingora gave it.
-            let framing = name == http::header::TRANSFER_ENCODING;
+            let framing = name == TRANSFER_ENCODING;
             if !(framing && self.content_length.is_none()) {
                 request.remove_header(&name);
             }

@@ -187,7 +187,9 @@ impl ClientConnection {
     /// the next.
     fn bound_session(&self, session: &mut ServerSession, stopping: bool) {
         let timeouts = self.gateway.timeouts;
-        if stopping {
+        // HTTP/1.0 has no chunks: an answer of unknown length ends with the connection.
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        if stopping || is_http10 {
             session.set_keepalive(None);
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));

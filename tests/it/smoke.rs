@@ -54,3 +54,20 @@ async fn a_signed_body_passes_over_tls_on_both_http_versions() {
     assert_eq!(homeserver.seen().len(), 2);
     gate.stop().await;
 }
+
+#[tokio::test]
+async fn r41_a_known_key_is_refused_once_its_window_has_passed() {
+    let homeserver = Homeserver::start().await;
+    let gate = Gate::start(&homeserver).await;
+    let origin = gate.origin("origin.example");
+    let mut client = Client::plain(gate.address).await;
+    let value = origin.authorize("GET", TARGET, None);
+    let headers = [("authorization", value.as_str())];
+    // The document says a day; the last millisecond still counts.
+    for (later_ms, status) in [(0, 200), (24 * 60 * 60 * 1_000, 200), (1, 401)] {
+        gate.clock.advance_ms(later_ms);
+        assert_eq!(client.request("GET", TARGET, &headers, None).await.status, status);
+    }
+    assert_eq!(gate.federation.fetches(), 2, "the origin was asked for a newer copy");
+    assert_eq!(homeserver.seen().len(), 2);
+}

@@ -157,3 +157,27 @@ async fn answers_without_a_body_leave_the_connection_in_step() {
         assert_eq!(path.homeserver.seen().len(), 2);
     }
 }
+
+/// What nginx speaks to its upstreams unless told otherwise. Chunks are not known there: the answer
+/// ends with the connection.
+#[tokio::test]
+async fn an_http_1_0_client_gets_no_chunks() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let homeserver =
+        RawHomeserver::start(move |server| async move { server.answer_all(chunked).await }).await;
+    for connection in ["close", "keep-alive"] {
+        let mut path = Path::to(homeserver.clone()).await;
+        let authorization = path.origin.authorize("GET", TARGET, None);
+        let request = format!(
+            "GET {TARGET} HTTP/1.0\r\nHost: gate.example\r\nConnection: {connection}\r\n\
+             Authorization: {authorization}\r\n\r\n"
+        );
+        path.client.send(request.as_bytes()).await;
+        let answer = within("the end", path.client.until_closed()).await;
+        let answer = std::str::from_utf8(&answer).unwrap().to_ascii_lowercase();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 ") && head.contains("connection: close"), "{head}");
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        assert_eq!(body, "{}");
+    }
+}

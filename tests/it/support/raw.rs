@@ -29,6 +29,7 @@ impl RawRequest {
 
 type Seen = Arc<Mutex<Vec<RawRequest>>>;
 
+#[derive(Clone)]
 pub struct RawHomeserver {
     /// What the setting `homeserver` says.
     pub url: String,
