@@ -18,7 +18,7 @@ const LINES: &[Case] = &[
     ("as it should be", b"GET <T> HTTP/1.1\r\n<H><G>\r\n", Passes),
     ("HTTP/1.0", b"GET <T> HTTP/1.0\r\n<H><G>\r\n", PassesLast),
     ("HTTP/1.0 without Host", b"GET <T> HTTP/1.0\r\n<G>\r\n", PassesLast),
-    ("HTTP/1.0 kept alive", b"GET <T> HTTP/1.0\r\n<H><G>Connection: keep-alive\r\n\r\n", Passes),
+    ("HTTP/1.0 kept alive", b"GET <T> HTTP/1.0\r\n<H><G>Connection: keep-alive\r\n\r\n", PassesLast),
     ("HTTP/0.9", b"GET <T>\r\n\r\n", Refused(RequestMalformed)),
     ("HTTP/1.2", b"GET <T> HTTP/1.2\r\n<H><G>\r\n", Refused(RequestMalformed)),
     ("HTTP/2.0", b"GET <T> HTTP/2.0\r\n<H><G>\r\n", Refused(RequestMalformed)),
