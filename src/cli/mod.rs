@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Every command returns an [`Exit`]: 0 fine, 1 a negative verdict or a failed check, 2 a mistake in
-//! the command or the settings.
+//! Every command ends with one of three exit codes: 0 fine, 1 a negative verdict or a failed check,
+//! 2 a mistake in the command or the settings.
 
 mod check;
 mod config;

@@ -9,7 +9,6 @@ use prometheus::{
 use super::fetch::FetchError;
 use super::keyring::KeyAnswer;
 use super::known::label;
-use crate::net::NetError;
 use crate::proto::validity::Provenance;
 
 /// The sources that are asked over the network.
@@ -216,24 +215,19 @@ impl Drop for InFlight<'_> {
 }
 
 /// The label of an error; none if the source was not asked at all.
-const fn error_kind(error: &FetchError) -> Option<&'static str> {
+fn error_kind(error: &FetchError) -> Option<&'static str> {
     Some(match error {
         FetchError::BadAnswer(_) => "bad_answer",
         FetchError::NotServed => return None,
         FetchError::Status(_) => "status",
-        FetchError::Net(NetError::BlockedAddress(_)) => "blocked_address",
-        FetchError::Net(NetError::Connect(_)) => "connect",
-        FetchError::Net(NetError::Dns(_)) => "dns",
-        FetchError::Net(NetError::Http(_)) => "http",
-        FetchError::Net(NetError::Timeout(_)) => "timeout",
-        FetchError::Net(NetError::Tls(_)) => "tls",
-        FetchError::Net(NetError::TooLarge(_)) => "too_large",
+        FetchError::Net(error) => error.kind(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::NetError;
 
     #[test]
     fn every_kind_of_error_has_its_series_from_the_start() {
