@@ -202,21 +202,20 @@ impl<'a> Reader<'a> {
     /// without quotes (R13).
     fn unquoted(&mut self) -> Result<String, XMatrixError> {
         let mut text = String::new();
-        while let Some(byte) = self.peek() {
-            if matches!(byte, b',' | b' ' | b'\t') {
-                break;
-            }
-            text.push(self.allowed(byte)?);
-            self.offset += 1;
+        self.take_plain(&mut text, is_plain);
+        match self.peek() {
+            None | Some(b',' | b' ' | b'\t') => Ok(text),
+            Some(byte) => Err(self.forbidden(byte)),
         }
-        Ok(text)
     }
 
     fn quoted(&mut self) -> Result<String, XMatrixError> {
         let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
         self.offset += 1;
         let mut text = String::new();
-        while let Some(byte) = self.peek() {
+        loop {
+            self.take_plain(&mut text, is_plain_or_space);
+            let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
                 b'"' => {
                     self.offset += 1;
@@ -228,26 +227,28 @@ impl<'a> Reader<'a> {
                 b'\\' => {
                     self.offset += 1;
                     let Some(escaped) = self.peek() else { return Err(unterminated) };
-                    text.push(self.allowed_or_space(escaped)?);
+                    if !is_plain_or_space(escaped) {
+                        return Err(self.forbidden(escaped));
+                    }
+                    text.push(char::from(escaped));
+                    self.offset += 1;
                 }
-                _ => text.push(self.allowed_or_space(byte)?),
+                _ => return Err(self.forbidden(byte)),
             }
-            self.offset += 1;
         }
-        Err(unterminated)
     }
 
-    fn allowed_or_space(&self, byte: u8) -> Result<char, XMatrixError> {
-        if byte == b' ' { Ok(' ') } else { self.allowed(byte) }
+    /// Takes the bytes that stand for themselves, in one piece.
+    fn take_plain(&mut self, text: &mut String, is_plain: impl Fn(u8) -> bool) {
+        let from = self.offset;
+        self.skip(is_plain);
+        // What is plain is ASCII.
+        let run = self.value.get(from..self.offset).map(str::from_utf8);
+        text.push_str(run.and_then(Result::ok).unwrap_or_default());
     }
 
-    /// The byte as a character of a value.
-    fn allowed(&self, byte: u8) -> Result<char, XMatrixError> {
-        if byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\') {
-            Ok(char::from(byte))
-        } else {
-            Err(XMatrixError::ForbiddenByte { byte, offset: self.offset })
-        }
+    fn forbidden(&self, byte: u8) -> XMatrixError {
+        XMatrixError::ForbiddenByte { byte, offset: self.offset }
     }
 
     /// A comma with spaces and tabs around it (R14).
@@ -264,6 +265,15 @@ impl<'a> Reader<'a> {
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
+}
+
+/// A byte that stands for itself in a value, quoted or not.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\')
+}
+
+fn is_plain_or_space(byte: u8) -> bool {
+    byte == b' ' || is_plain(byte)
 }
 
 /// A byte of a `token` (RFC 9110, 5.6.2).
