@@ -72,10 +72,14 @@ impl HeadWatch {
     /// pingora repairs a line before anyone sees it: it drops a fragment, escapes raw spaces and
     /// control bytes, skips empty lines. What differs from this was repaired.
     pub fn request_line(&self) -> Option<Vec<u8>> {
-        let mut state = self.lock();
-        let line = std::mem::take(&mut state.line);
-        (line.len() < REQUEST_LINE_BYTES_MAX)
-            .then(|| line.strip_suffix(b"\r").map(<[u8]>::to_vec).unwrap_or(line))
+        let mut line = std::mem::take(&mut self.lock().line);
+        if line.len() >= REQUEST_LINE_BYTES_MAX {
+            return None;
+        }
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
+        Some(line)
     }
 
     /// Whether a size line of a chunked body was broken so far. Says nothing when the body is not
