@@ -28,10 +28,10 @@ use fedgate::clock::{Clock, ManualClock};
 use fedgate::config::{Mode, OtherPaths};
 use fedgate::gate::admission::RequestHead;
 use fedgate::gate::{Gate, GateSettings, Permit};
+use fedgate::keys::cache::KeyCache;
 use fedgate::keys::fetch::OriginFetcher;
 use fedgate::keys::keyring::{Keyring, KeyringParts};
 use fedgate::keys::metrics::KeyMetrics;
-use fedgate::keys::store::MemoryStore;
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
 use fedgate::proto::ed25519::{BannedKeys, SigningKey};
@@ -106,7 +106,7 @@ fn gate() -> Gate {
     let transport = Arc::new(Published(document.into()));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
     let keyring = Keyring::new(KeyringParts {
-        store: Arc::new(MemoryStore::new(10_000)),
+        store: KeyCache::new(10_000),
         fetchers: vec![Arc::new(OriginFetcher::new(transport, BannedKeys::new([])))],
         clock: Arc::clone(&clock),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),

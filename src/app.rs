@@ -21,10 +21,10 @@ use crate::config::{Config, Homeserver, Mode, Outbound};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::KeyFetcher;
+use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{Keyring, KeyringParts};
 use crate::keys::metrics::KeyMetrics;
-use crate::keys::store::MemoryStore;
 use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
@@ -232,7 +232,7 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
         }
     }
     Ok(Keyring::new(KeyringParts {
-        store: Arc::new(MemoryStore::new(config.keys.cache_entries_max)),
+        store: KeyCache::new(config.keys.cache_entries_max),
         fetchers,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,

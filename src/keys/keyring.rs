@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use self::flight::{Flight, FlightEnd};
 use super::backoff::{Floors, Memory};
+use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
 use super::known::KnownKeys;
 use super::metrics::{KeyMetrics, LookupResult, LookupSource};
-use super::store::KeyStore;
 use crate::clock::Clock;
 use crate::proto::validity::{Provenance, TrustedKey};
 use crate::proto::{KeyId, ServerName, Timestamp};
@@ -44,7 +44,7 @@ pub struct Keyring(Arc<Inner>);
 /// What a keyring is made of.
 pub struct KeyringParts {
     /// Where keys are kept.
-    pub store: Arc<dyn KeyStore>,
+    pub store: KeyCache,
     /// The sources, in the order they are asked.
     pub fetchers: Vec<Arc<dyn KeyFetcher>>,
     /// The time.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::cache::StoredKeys;
 use super::keyring::KeyAnswer;
-use super::store::StoredKeys;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::{Provenance, effective_until};
 use crate::proto::{KeyId, ServerName, Timestamp};

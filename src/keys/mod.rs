@@ -1,18 +1,22 @@
 //! Getting and keeping the keys of other servers. [`Keyring`] is the one entry: it looks into a
-//! [`KeyStore`], asks the [`KeyFetcher`]s in their order when that does not answer, and remembers
+//! [`KeyCache`], asks the [`KeyFetcher`]s in their order when that does not answer, and remembers
 //! for a while when asking led nowhere.
 
 mod backoff;
+pub mod cache;
 pub mod fetch;
 pub mod keyring;
 pub mod known;
 pub mod metrics;
+pub mod record;
+pub mod rules;
 pub mod store;
 #[cfg(test)]
 mod testing;
 
+pub use cache::KeyCache;
 pub use fetch::{FetchError, KeyFetcher};
 pub use keyring::{KeyAnswer, Keyring, KeyringParts, KeysUnavailable};
 pub use known::KnownKeys;
 pub use metrics::KeyMetrics;
-pub use store::{KeyStore, MemoryStore};
+pub use store::KeyStore;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
-use super::store::StoredKeys;
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
 use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};

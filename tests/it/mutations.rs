@@ -12,7 +12,7 @@ use fedgate::config::{Mode, OtherPaths};
 use fedgate::gate::admission::{BodyRule, RequestHead};
 use fedgate::gate::{Authorization, Gate as Decision, GateSettings, Rejection};
 use fedgate::keys::fetch::OriginFetcher;
-use fedgate::keys::{KeyMetrics, Keyring, KeyringParts, MemoryStore};
+use fedgate::keys::{KeyCache, KeyMetrics, Keyring, KeyringParts};
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
 use fedgate::proto::ed25519::BannedKeys;
@@ -55,7 +55,7 @@ fn decision() -> Decision {
     let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
     let fetcher = OriginFetcher::new(Arc::new(Everybody), BannedKeys::new([]));
     let keyring = Keyring::new(KeyringParts {
-        store: Arc::new(MemoryStore::new(10_000)),
+        store: KeyCache::new(10_000),
         fetchers: vec![Arc::new(fetcher)],
         clock: clock.clone(),
         metrics: KeyMetrics::new(&prometheus::Registry::new()).unwrap(),

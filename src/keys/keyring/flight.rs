@@ -8,9 +8,9 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::{Instant, timeout_at};
 
 use super::{BUSY_RETRY, FETCHES_MAX, Inner, KeyAnswer, KeysUnavailable, Look, all_retired};
+use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
 use crate::keys::known::KnownKeys;
-use crate::keys::store::StoredKeys;
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::validity::Provenance;

@@ -3,8 +3,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{FetchError, KeyRequest};
-use crate::keys::store::MemoryStore;
 use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, key_id};
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
@@ -18,7 +18,7 @@ struct House {
     keyring: Keyring,
     clock: Arc<ManualClock>,
     registry: Registry,
-    store: Arc<MemoryStore>,
+    store: KeyCache,
 }
 
 impl House {
@@ -29,9 +29,9 @@ impl House {
     fn with_cache(fetchers: &[&Arc<ScriptedFetcher>], entries_max: u64) -> Self {
         let clock = Arc::new(ManualClock::new(at(0)));
         let registry = Registry::new();
-        let store = Arc::new(MemoryStore::new(entries_max));
+        let store = KeyCache::new(entries_max);
         let keyring = Keyring::new(KeyringParts {
-            store: Arc::clone(&store) as _,
+            store: store.clone(),
             fetchers: fetchers.iter().map(|&fetcher| Arc::clone(fetcher) as _).collect(),
             clock: Arc::clone(&clock) as _,
             metrics: KeyMetrics::new(&registry).unwrap(),

@@ -117,7 +117,7 @@ impl KeyFetcher for Panics {
 #[tokio::test]
 async fn a_fetch_that_panics_blocks_nobody() {
     let keyring = Keyring::new(KeyringParts {
-        store: Arc::new(MemoryStore::new(10)),
+        store: KeyCache::new(10),
         fetchers: vec![Arc::new(Panics)],
         clock: Arc::new(ManualClock::new(at(0))),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),

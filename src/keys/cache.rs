@@ -1,8 +1,7 @@
-//! Where checked key documents are kept.
+//! Key documents in memory.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use moka::future::Cache;
 
 use super::known::{Collision, KnownKeys};
@@ -34,28 +33,15 @@ pub struct Inserted {
     pub collisions: Vec<Collision>,
 }
 
-/// Keeps the keys of servers. There is no way to put an unchecked document in.
-#[async_trait]
-pub trait KeyStore: Send + Sync + 'static {
-    /// What is known of the keys of `server`.
-    async fn get(&self, server: &ServerName) -> Option<Arc<KnownKeys>>;
-
-    /// Adds a document to what is known of its server (see [`KnownKeys::add`]).
-    async fn insert(&self, keys: StoredKeys) -> Inserted;
-
-    /// How many servers' keys are kept.
-    async fn servers(&self) -> u64;
-}
-
 /// Keeps keys in memory, bounded. When it is full, a TinyLFU filter decides who stays: servers seen
 /// once do not push out those that are seen often.
 #[derive(Clone, Debug)]
-pub struct MemoryStore {
+pub struct KeyCache {
     cache: Cache<ServerName, Arc<KnownKeys>>,
 }
 
-impl MemoryStore {
-    /// A store for the keys of up to `entries_max` servers with documents of usual size.
+impl KeyCache {
+    /// A cache for the keys of up to `entries_max` servers with documents of usual size.
     pub fn new(entries_max: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(entries_max)
@@ -66,15 +52,14 @@ impl MemoryStore {
             .build();
         Self { cache }
     }
-}
 
-#[async_trait]
-impl KeyStore for MemoryStore {
-    async fn get(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+    /// What is known of the keys of `server`.
+    pub async fn get(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
         self.cache.get(server).await
     }
 
-    async fn insert(&self, keys: StoredKeys) -> Inserted {
+    /// Adds a document to what is known of its server (see [`KnownKeys::add`]).
+    pub async fn insert(&self, keys: StoredKeys) -> Inserted {
         let server = keys.keys.server_name().clone();
         let mut collisions = Vec::new();
         let entry = self
@@ -89,7 +74,8 @@ impl KeyStore for MemoryStore {
         Inserted { known: entry.into_value(), collisions }
     }
 
-    async fn servers(&self) -> u64 {
+    /// How many servers' keys are kept.
+    pub async fn servers(&self) -> u64 {
         self.cache.run_pending_tasks().await;
         self.cache.entry_count()
     }
@@ -103,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn documents_of_one_server_come_together() {
-        let store = MemoryStore::new(10);
+        let store = KeyCache::new(10);
         let mut server = TestServer::new("a.example");
         let first = server.add_key("ed25519:1");
         store.insert(server.stored(at(0), Provenance::Origin)).await;
@@ -124,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_store_is_bounded() {
-        let store = MemoryStore::new(16);
+        let store = KeyCache::new(16);
         for n in 0..100 {
             let mut server = TestServer::new(&format!("s{n}.example"));
             server.add_key("ed25519:1");
@@ -136,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_document_counts_as_several_entries() {
-        let store = MemoryStore::new(8);
+        let store = KeyCache::new(8);
         let mut server = TestServer::new("large.example");
         server.add_key("ed25519:1");
         server.filler = 40_000;
@@ -146,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn concurrent_inserts_lose_nothing() {
-        let store = MemoryStore::new(100);
+        let store = KeyCache::new(100);
         let mut inserts = Vec::new();
         for n in 0..8 {
             let mut server = TestServer::new("a.example");
