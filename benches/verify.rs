@@ -30,7 +30,7 @@ use fedgate::gate::admission::RequestHead;
 use fedgate::gate::{Gate, GateSettings, Permit};
 use fedgate::keys::cache::KeyCache;
 use fedgate::keys::fetch::OriginFetcher;
-use fedgate::keys::keyring::{Keyring, KeyringParts};
+use fedgate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use fedgate::keys::metrics::KeyMetrics;
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
@@ -44,6 +44,9 @@ use http::{HeaderMap, Method};
 use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::Runtime;
+
+/// Whoever sends.
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 const NOW_MS: u64 = 1_767_225_600_000;
 const SEED: [u8; 32] = [42; 32];
@@ -106,11 +109,15 @@ fn gate() -> Gate {
     let transport = Arc::new(Published(document.into()));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
     let keyring = Keyring::new(KeyringParts {
-        store: KeyCache::new(10_000),
-        fetchers: vec![Arc::new(OriginFetcher::new(transport, BannedKeys::new([])))],
+        cache: KeyCache::new(1 << 20),
+        store: None,
+        stages: vec![Stage {
+            sources: vec![Arc::new(OriginFetcher::new(transport, BannedKeys::new([])))],
+            head_start: Duration::from_secs(1),
+        }],
         clock: Arc::clone(&clock),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
-        fetch_timeout: Duration::from_secs(8),
+        policy: KeyPolicy::default(),
     });
     let settings = GateSettings {
         server_names: vec![own],
@@ -194,7 +201,7 @@ fn judge(gate: &Gate, runtime: &Runtime, work: &Workload) -> Permit {
         headers: &work.headers,
     };
     let admitted = gate.admit(head).unwrap();
-    let keys = runtime.block_on(gate.find_keys(&admitted.claim)).unwrap();
+    let keys = runtime.block_on(gate.find_keys(&admitted.claim, CLIENT)).unwrap();
     gate.judge(&admitted, &keys, &work.body).unwrap()
 }
 

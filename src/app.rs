@@ -17,13 +17,14 @@ use tracing::{info, warn};
 
 use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Homeserver, Mode, Outbound};
+use crate::config::{Config, Homeserver, KeySource, Mode, Outbound};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::KeyFetcher;
+use crate::keys::budget::FirstSeenRates;
 use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
-use crate::keys::keyring::{Keyring, KeyringParts};
+use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
 use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
@@ -94,6 +95,7 @@ pub struct App {
     listener: Listener,
     admin: Admin,
     certificate: Option<Arc<Certificate>>,
+    keyring: Keyring,
     address: SocketAddr,
     admin_address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -113,7 +115,8 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let readiness =
             Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
-        let gateway = Arc::new(gateway(&config, outside, &registry)?);
+        let keyring = keyring(&config, &outside, &registry)?;
+        let gateway = Arc::new(gateway(&config, outside.clock, keyring.clone(), &registry)?);
         let listener = Listener {
             socket,
             tls,
@@ -122,7 +125,7 @@ impl App {
             drain_timeout: config.limits.drain_timeout,
         };
         let admin = Admin { socket: admin_socket, registry, readiness };
-        Ok(Self { listener, admin, certificate, address, admin_address, stop })
+        Ok(Self { listener, admin, certificate, keyring, address, admin_address, stop })
     }
 
     /// Where other servers are served.
@@ -148,7 +151,10 @@ impl App {
         let reloads = self
             .certificate
             .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
+        let keyring = self.keyring;
+        let refreshes = tokio::spawn(async move { keyring.refresh_ahead().await });
         self.listener.serve(self.stop.subscribe()).await;
+        refreshes.abort();
         ended.send_replace(true);
         let _panicked = admin.await;
         if let Some(reloads) = reloads {
@@ -161,12 +167,16 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, setting, cause })
 }
 
-fn gateway(config: &Config, outside: Outside, registry: &Registry) -> Result<Gateway, StartError> {
+fn gateway(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    keyring: Keyring,
+    registry: &Registry,
+) -> Result<Gateway, StartError> {
     let metrics = Arc::new(Metrics {
         gate: GateMetrics::register(registry)?,
         proxy: ProxyMetrics::register(registry)?,
     });
-    let keyring = keyring(config, &outside, registry)?;
     let settings = GateSettings {
         server_names: config.server_names.clone(),
         mode: config.mode,
@@ -175,7 +185,7 @@ fn gateway(config: &Config, outside: Outside, registry: &Registry) -> Result<Gat
     };
     register_mode(registry, config.mode)?;
     Ok(Gateway {
-        gate: Gate::new(settings, keyring, outside.clock),
+        gate: Gate::new(settings, keyring, clock),
         proxy: Arc::new(proxy(config)?),
         budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),
         timeouts: ClientTimeouts {
@@ -208,11 +218,12 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
 
 fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
     let banned = BannedKeys::new(config.keys.banned.iter().copied());
-    let transport = &outside.transport;
-    let mut fetchers: Vec<Arc<dyn KeyFetcher>> = Vec::new();
-    for source in &config.keys.sources {
-        match source {
-            Provenance::Homeserver => fetchers.push(Arc::new(HomeserverFetcher::new(
+    let mut stages = Vec::new();
+    for KeySource { kind, head_start } in &config.keys.sources {
+        let transport = Arc::clone(&outside.transport);
+        let mut sources: Vec<Arc<dyn KeyFetcher>> = Vec::new();
+        match kind {
+            Provenance::Homeserver => sources.push(Arc::new(HomeserverFetcher::new(
                 config.homeserver.clone(),
                 main_name(config)?,
                 banned.clone(),
@@ -220,23 +231,33 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             ))),
             Provenance::Notary => {
                 for notary in &config.notaries {
-                    let transport = Arc::clone(transport);
+                    let transport = Arc::clone(&transport);
                     let notary = NotaryFetcher::new(transport, banned.clone(), notary.clone());
-                    fetchers.push(Arc::new(notary));
+                    sources.push(Arc::new(notary));
                 }
             }
             Provenance::Origin => {
-                let transport = Arc::clone(transport);
-                fetchers.push(Arc::new(OriginFetcher::new(transport, banned.clone())));
+                sources.push(Arc::new(OriginFetcher::new(transport, banned.clone())));
             }
         }
+        stages.push(Stage { sources, head_start: *head_start });
     }
     Ok(Keyring::new(KeyringParts {
-        store: KeyCache::new(config.keys.cache_entries_max),
-        fetchers,
+        cache: KeyCache::new(config.keys.cache_bytes_max as u64),
+        store: None,
+        stages,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
-        fetch_timeout: config.keys.fetch_timeout,
+        policy: KeyPolicy {
+            fetch_timeout: config.keys.fetch_timeout,
+            agreement: config.keys.agreement,
+            binding: config.keys.binding,
+            banned,
+            first_seen: FirstSeenRates {
+                in_all: config.keys.first_seen_per_second,
+                per_network: config.keys.first_seen_per_second_per_network,
+            },
+        },
     }))
 }
 

@@ -10,8 +10,8 @@ use super::diagnostic::Diagnostic;
 use super::settings::{Raw, Settings};
 use super::values;
 use super::{
-    Admin, Config, Keys, Limits, Listen, Log, LogFormat, Mode, Notary, OtherPaths, Outbound,
-    TlsFiles,
+    Admin, BindingMode, Config, DEFAULT_STORE, KeySource, Keys, Limits, Listen, Log, LogFormat,
+    Mode, Notary, OtherPaths, Outbound, Store, TlsFiles,
 };
 use crate::proto::ServerName;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
@@ -38,6 +38,15 @@ const OTHER_PATHS: &[(&str, OtherPaths)] =
 
 const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+
+const BINDINGS: &[(&str, BindingMode)] =
+    &[("enforce", BindingMode::Enforce), ("observe", BindingMode::Observe)];
+
+/// Less memory than this would not hold the keys of the servers in one small room.
+const CACHE_BYTES_MIN: u64 = 65_536;
+
+/// More lookups per second than anybody's network or peers would like.
+const RATE_MAX: u64 = 100_000;
 
 const SOURCES: &[(&str, Provenance)] = &[
     ("homeserver", Provenance::Homeserver),
@@ -181,32 +190,52 @@ fn only_empty(text: &str, message: &str) -> values::Checked<()> {
 }
 
 fn keys(reader: &mut Reader<'_>) -> Option<Keys> {
-    let sources = reader.list("keys.sources", |text| values::choice(text, SOURCES));
-    let agreement = reader.count::<u64>("keys.agreement", 1, COUNT_MAX);
-    let store = reader
-        .text("keys.store", |text| only_empty(text, "this version keeps keys in memory only"));
+    let sources = key_sources(reader);
+    let agreement = reader.count::<usize>("keys.agreement", 1, COUNT_MAX);
+    let binding = reader.text("keys.binding", |text| values::choice(text, BINDINGS));
+    let store = reader.optional("keys.store", |text| match text {
+        "" => Ok(Store::Memory),
+        path => values::absolute_path(path).map(Store::File),
+    });
     let fetch_timeout = reader.text("keys.fetch_timeout", values::duration);
     let banned = reader.list("keys.banned", values::key_bytes);
-    let cache_entries_max = reader.count("keys.cache_entries_max", 1, COUNT_MAX);
+    let cache_bytes_max = reader.size("keys.cache_bytes_max", CACHE_BYTES_MIN, SIZE_MAX);
+    let in_all = reader.count("keys.first_seen_per_second", 1, RATE_MAX);
+    let per_network = reader.count("keys.first_seen_per_second_per_network", 1, RATE_MAX);
+    Some(Keys {
+        sources: sources?,
+        agreement: agreement?,
+        binding: binding?,
+        store: store?.unwrap_or_else(|| Store::FileIfPossible(DEFAULT_STORE.into())),
+        fetch_timeout: fetch_timeout?,
+        banned: banned?,
+        cache_bytes_max: cache_bytes_max?,
+        first_seen_per_second: in_all?,
+        first_seen_per_second_per_network: per_network?,
+    })
+}
+
+fn key_sources(reader: &mut Reader<'_>) -> Option<Vec<KeySource>> {
+    let sources = reader.list("keys.sources", |text| values::choice(text, SOURCES));
+    let homeserver = reader.text("keys.homeserver_head_start", values::duration);
+    let origin = reader.text("keys.origin_head_start", values::duration);
+    let notaries = reader.text("keys.notaries_head_start", values::duration);
     let sources = sources?;
     if sources.is_empty() {
         let help = "name at least one of \"homeserver\", \"origin\", \"notaries\"";
         reader.problem("keys.sources", Problem::new("no key could ever be found", help));
     }
-    let distinct = reader.no_repeats("keys.sources", &sources);
-    if agreement? != 1 {
-        let help = "leave it out, or set it to 1";
-        let message = "this version trusts the first valid answer and cannot wait for agreement";
-        reader.problem("keys.agreement", Problem::new(message, help));
-    }
-    store?;
-    distinct?;
-    Some(Keys {
-        sources,
-        fetch_timeout: fetch_timeout?,
-        banned: banned?,
-        cache_entries_max: cache_entries_max?,
-    })
+    reader.no_repeats("keys.sources", &sources)?;
+    let (homeserver, origin, notaries) = (homeserver?, origin?, notaries?);
+    let with_head_start = |kind| {
+        let head_start = match kind {
+            Provenance::Homeserver => homeserver,
+            Provenance::Notary => notaries,
+            Provenance::Origin => origin,
+        };
+        KeySource { kind, head_start }
+    };
+    Some(sources.into_iter().map(with_head_start).collect())
 }
 
 fn notaries(reader: &mut Reader<'_>) -> Option<Vec<Notary>> {

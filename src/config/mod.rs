@@ -36,6 +36,9 @@ pub use sources::Sources;
 /// The settings file that is read when none is named.
 pub const DEFAULT_PATH: &str = "/etc/fedgate/fedgate.toml";
 
+/// Where keys are kept unless something else is set.
+const DEFAULT_STORE: &str = "/var/lib/fedgate/keys.redb";
+
 /// How the name of every environment variable that is a setting starts.
 const ENV_PREFIX: &str = "FEDGATE_";
 
@@ -173,13 +176,53 @@ pub struct Outbound {
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// The sources, in the order they are asked.
-    pub sources: Vec<Provenance>,
+    pub sources: Vec<KeySource>,
+    /// How many independent witnesses must show a key.
+    pub agreement: usize,
+    /// What becomes of another key under a known key ID.
+    pub binding: BindingMode,
+    /// Where keys are kept over restarts.
+    pub store: Store,
     /// Total time for finding a key.
     pub fetch_timeout: Duration,
     /// Public keys refused everywhere, beside the shipped list.
     pub banned: Vec<[u8; 32]>,
-    /// Servers whose keys are kept in memory.
-    pub cache_entries_max: u64,
+    /// Memory for keys, in bytes.
+    pub cache_bytes_max: usize,
+    /// Lookups of servers never seen before per second, over all clients.
+    pub first_seen_per_second: u32,
+    /// The same for one client network.
+    pub first_seen_per_second_per_network: u32,
+}
+
+/// One kind of source of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySource {
+    /// Which.
+    pub kind: Provenance,
+    /// How long it is waited for before the next one is asked beside it.
+    pub head_start: Duration,
+}
+
+/// What becomes of another key that a server itself shows under a key ID it has used before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BindingMode {
+    /// The first key stays (MSC4499); the other one is an alarm.
+    #[default]
+    Enforce,
+    /// The server's newest word counts; the change is an alarm all the same.
+    Observe,
+}
+
+/// Where keys are kept over restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In this file.
+    File(PathBuf),
+    /// In this file if its folder exists, else in memory: nobody has said anything.
+    FileIfPossible(PathBuf),
+    /// Nowhere.
+    Memory,
 }
 
 /// A notary and the keys its answers must be signed with.

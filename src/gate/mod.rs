@@ -10,6 +10,7 @@ pub mod permit;
 pub mod rejection;
 pub mod route;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
@@ -72,14 +73,14 @@ impl Gate {
 
     /// Finds the keys for the claimed signatures, before the body is read: a stranger without a key
     /// costs no memory.
-    pub async fn find_keys(&self, claim: &Claim) -> Result<FoundKeys, Refusal> {
+    pub async fn find_keys(&self, claim: &Claim, client: IpAddr) -> Result<FoundKeys, Refusal> {
         let Claim::Signed(credentials) = claim else { return Ok(FoundKeys::default()) };
         let ids: Vec<_> = credentials.signatures.iter().map(|(id, _)| id.clone()).collect();
-        let answers =
-            self.keyring.request_keys(&credentials.origin, &ids).await.map_err(|unavailable| {
-                Refusal::new(Rejection::KeyUnavailable, unavailable.causes)
-                    .retry_after(unavailable.retry_after)
-            })?;
+        let answers = self.keyring.request_keys(&credentials.origin, &ids, client).await;
+        let answers = answers.map_err(|unavailable| {
+            Refusal::new(Rejection::KeyUnavailable, unavailable.causes)
+                .retry_after(unavailable.retry_after)
+        })?;
         let mut found = Vec::with_capacity(ids.len());
         let mut missing = None;
         for ((id, signature), answer) in credentials.signatures.iter().zip(answers) {

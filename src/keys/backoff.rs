@@ -15,8 +15,9 @@ const FLOORS_MAX: u64 = 16_384;
 /// milliseconds. The notes' defence against sprayed key IDs asks for one fetch a minute.
 const ABSENT_MS: u64 = 60_000;
 
-/// How long a server is not asked again after a first failure, in milliseconds.
-const FAILED_MS_MIN: u64 = 5_000;
+/// How long a server is not asked again after a first failure, in milliseconds: the floor MSC4499
+/// demands.
+const FAILED_MS_MIN: u64 = 60_000;
 
 /// How long at most, in milliseconds: the ceiling MSC4499 recommends. A run of failures is forgotten
 /// after the same time again.
@@ -90,7 +91,7 @@ impl Floors {
         self.cache.insert(server.clone(), floor).await;
     }
 
-    /// No source could say anything. Returns how long the server is left alone: 5 s, doubled by
+    /// No source could say anything. Returns how long the server is left alone: a minute, doubled by
     /// every further failure, up to an hour.
     pub(crate) async fn failed(
         &self,
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r46_failures_double_from_5_s_to_1_h() {
+    async fn r46_failures_double_from_1_min_to_1_h() {
         let floors = Floors::new();
         let mut now = 0;
         let mut lengths = Vec::new();
@@ -139,7 +140,7 @@ mod tests {
             lengths.push(length / 1_000);
             now += length;
         }
-        assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert_eq!(lengths, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600, 3600, 3600]);
         for _ in 0..100 {
             now += fails(&floors, now).await;
         }
@@ -149,28 +150,28 @@ mod tests {
     #[tokio::test]
     async fn r46_one_success_clears_the_failures() {
         let floors = Floors::new();
-        assert_eq!(fails(&floors, 0).await, 5_000);
-        assert_eq!(fails(&floors, 5_000).await, 10_000);
+        assert_eq!(fails(&floors, 0).await, 60_000);
+        assert_eq!(fails(&floors, 60_000).await, 120_000);
         floors.succeeded(&server()).await;
-        assert_eq!(floors.recall(&server(), at(5_001)).await, None);
-        assert_eq!(fails(&floors, 5_002).await, 5_000);
+        assert_eq!(floors.recall(&server(), at(60_001)).await, None);
+        assert_eq!(fails(&floors, 60_002).await, 60_000);
     }
 
     #[tokio::test]
     async fn an_answer_of_the_origin_clears_the_failures() {
         let floors = Floors::new();
         fails(&floors, 0).await;
-        fails(&floors, 5_000).await;
-        floors.absent(&server(), at(15_000)).await;
-        assert_eq!(fails(&floors, 75_000).await, 5_000);
+        fails(&floors, 60_000).await;
+        floors.absent(&server(), at(180_000)).await;
+        assert_eq!(fails(&floors, 240_000).await, 60_000);
     }
 
     #[tokio::test]
     async fn a_failure_long_ago_does_not_count() {
         let floors = Floors::new();
-        assert_eq!(fails(&floors, 0).await, 5_000);
-        assert_eq!(fails(&floors, 5_000 + 3_599_999).await, 10_000);
-        assert_eq!(fails(&floors, 10_000_000).await, 5_000);
+        assert_eq!(fails(&floors, 0).await, 60_000);
+        assert_eq!(fails(&floors, 60_000 + 3_599_999).await, 120_000);
+        assert_eq!(fails(&floors, 10_000_000).await, 60_000);
     }
 
     #[tokio::test]
@@ -181,13 +182,13 @@ mod tests {
             let (remaining, causes) = (Duration::from_millis(ms), Arc::from("connect refused"));
             Some(Memory::Failed { remaining, causes })
         };
-        assert_eq!(floors.recall(&server(), at(1_000)).await, failed(5_000));
-        assert_eq!(floors.recall(&server(), at(5_999)).await, failed(1));
-        assert_eq!(floors.recall(&server(), at(6_000)).await, None);
+        assert_eq!(floors.recall(&server(), at(1_000)).await, failed(60_000));
+        assert_eq!(floors.recall(&server(), at(60_999)).await, failed(1));
+        assert_eq!(floors.recall(&server(), at(61_000)).await, None);
 
-        floors.absent(&server(), at(10_000)).await;
-        assert_eq!(floors.recall(&server(), at(69_999)).await, Some(Memory::Absent));
-        assert_eq!(floors.recall(&server(), at(70_000)).await, None);
+        floors.absent(&server(), at(100_000)).await;
+        assert_eq!(floors.recall(&server(), at(159_999)).await, Some(Memory::Absent));
+        assert_eq!(floors.recall(&server(), at(160_000)).await, None);
     }
 
     #[tokio::test]

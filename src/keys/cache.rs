@@ -1,17 +1,19 @@
-//! Key documents in memory.
+//! Keys in memory: the hot tier, bounded in bytes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::future::Cache;
 
 use super::known::{Collision, KnownKeys};
+use super::record::Source;
+use crate::config::BindingMode;
 use crate::proto::server_keys::ServerKeys;
-use crate::proto::validity::Provenance;
 use crate::proto::{ServerName, Timestamp};
 
-/// How many bytes of documents count as one entry of the cache. A usual server has one document of
-/// less than 4 KiB; a server with more counts as several, so that the setting bounds the memory.
-const ENTRY_BYTES: usize = 4_096;
+/// What an entry takes beside its keys and documents, in bytes: the name, the counters, moka's own
+/// nodes.
+const ENTRY_BYTES: usize = 512;
 
 /// A checked document with the time and the source of its fetch.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct StoredKeys {
     /// When it was fetched.
     pub fetched_at: Timestamp,
     /// From where.
-    pub provenance: Provenance,
+    pub source: Source,
 }
 
 /// What has come of a document.
@@ -33,120 +35,91 @@ pub struct Inserted {
     pub collisions: Vec<Collision>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    known: Arc<KnownKeys>,
+    /// When a request last asked for it, in ms since the epoch.
+    used_at: AtomicU64,
+}
+
 /// Keeps keys in memory, bounded. When it is full, a TinyLFU filter decides who stays: servers seen
 /// once do not push out those that are seen often.
 #[derive(Clone, Debug)]
 pub struct KeyCache {
-    cache: Cache<ServerName, Arc<KnownKeys>>,
+    entries: Cache<ServerName, Arc<Entry>>,
 }
 
 impl KeyCache {
-    /// A cache for the keys of up to `entries_max` servers with documents of usual size.
-    pub fn new(entries_max: u64) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(entries_max)
-            .weigher(|_: &ServerName, known: &Arc<KnownKeys>| {
-                let entries = known.size_bytes().div_ceil(ENTRY_BYTES).max(1);
-                u32::try_from(entries).unwrap_or(u32::MAX)
+    /// A cache of about `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        let entries = Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(|_: &ServerName, entry: &Arc<Entry>| {
+                u32::try_from(entry.known.size_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
             })
             .build();
-        Self { cache }
+        Self { entries }
     }
 
-    /// What is known of the keys of `server`.
-    pub async fn get(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        self.cache.get(server).await
+    /// What is in memory of the keys of `server`, for a request at `now`.
+    pub async fn get(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
+        let entry = self.entries.get(server).await?;
+        entry.used_at.store(now.as_ms(), Ordering::Relaxed);
+        Some(Arc::clone(&entry.known))
     }
 
-    /// Adds a document to what is known of its server (see [`KnownKeys::add`]).
-    pub async fn insert(&self, keys: StoredKeys) -> Inserted {
+    /// Takes in what a store had, unless something newer came first.
+    pub async fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
+        let entry = Arc::new(Entry { known, used_at: AtomicU64::new(now.as_ms()) });
+        self.entries.entry(server.clone()).or_insert(entry).await;
+    }
+
+    /// Adds a document to what is known of its server (see [`KnownKeys::add`]). `base` is what the
+    /// caller knows, should the cache have let go of it.
+    pub async fn insert(
+        &self,
+        keys: StoredKeys,
+        mode: BindingMode,
+        base: Option<&Arc<KnownKeys>>,
+    ) -> Inserted {
         let server = keys.keys.server_name().clone();
+        let fetched_at = keys.fetched_at.as_ms();
         let mut collisions = Vec::new();
-        let entry = self
-            .cache
+        let upserted = self
+            .entries
             .entry(server)
-            .and_upsert_with(|known| {
-                let mut known = known.map(|entry| (**entry.value()).clone()).unwrap_or_default();
-                collisions = known.add(keys);
-                std::future::ready(Arc::new(known))
+            .and_upsert_with(|found| {
+                let found = found.map(moka::Entry::into_value);
+                // What is fetched is fetched for a request.
+                let used_at = found
+                    .as_ref()
+                    .map_or(fetched_at, |entry| entry.used_at.load(Ordering::Relaxed));
+                let known = found.as_ref().map(|entry| &entry.known).or(base);
+                let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
+                collisions = known.add(keys, mode);
+                let (known, used_at) = (Arc::new(known), AtomicU64::new(used_at));
+                std::future::ready(Arc::new(Entry { known, used_at }))
             })
             .await;
-        Inserted { known: entry.into_value(), collisions }
+        Inserted { known: Arc::clone(&upserted.value().known), collisions }
     }
 
-    /// How many servers' keys are kept.
-    pub async fn servers(&self) -> u64 {
-        self.cache.run_pending_tasks().await;
-        self.cache.entry_count()
+    /// Every server that a request has asked for since `since`, with what is known of it.
+    pub fn used_since(&self, since: Timestamp) -> Vec<(ServerName, Arc<KnownKeys>)> {
+        let used = |entry: &Entry| entry.used_at.load(Ordering::Relaxed) >= since.as_ms();
+        self.entries
+            .iter()
+            .filter(|(_, entry)| used(entry))
+            .map(|(server, entry)| ((*server).clone(), Arc::clone(&entry.known)))
+            .collect()
+    }
+
+    /// How many servers' keys are kept, and how many bytes they take.
+    pub async fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks().await;
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys::keyring::KeyAnswer;
-    use crate::keys::testing::{TestServer, at, key_id};
-
-    #[tokio::test]
-    async fn documents_of_one_server_come_together() {
-        let store = KeyCache::new(10);
-        let mut server = TestServer::new("a.example");
-        let first = server.add_key("ed25519:1");
-        store.insert(server.stored(at(0), Provenance::Origin)).await;
-        server.keys.clear();
-        server.add_key("ed25519:2");
-        let inserted = store.insert(server.stored(at(1), Provenance::Origin)).await;
-        assert_eq!(inserted.collisions, vec![]);
-        let known = store.get(&server.name).await.unwrap();
-        for known in [known, inserted.known] {
-            let KeyAnswer::Valid(key) = known.answer(&key_id("ed25519:1"), at(2)) else {
-                panic!("the key learnt first is gone")
-            };
-            assert_eq!(key.key, first);
-            assert!(matches!(known.answer(&key_id("ed25519:2"), at(2)), KeyAnswer::Valid(_)));
-        }
-        assert_eq!(store.servers().await, 1);
-    }
-
-    #[tokio::test]
-    async fn the_store_is_bounded() {
-        let store = KeyCache::new(16);
-        for n in 0..100 {
-            let mut server = TestServer::new(&format!("s{n}.example"));
-            server.add_key("ed25519:1");
-            store.insert(server.stored(at(0), Provenance::Origin)).await;
-        }
-        let kept = store.servers().await;
-        assert!((1..=16).contains(&kept), "{kept} servers kept");
-    }
-
-    #[tokio::test]
-    async fn a_large_document_counts_as_several_entries() {
-        let store = KeyCache::new(8);
-        let mut server = TestServer::new("large.example");
-        server.add_key("ed25519:1");
-        server.filler = 40_000;
-        store.insert(server.stored(at(0), Provenance::Origin)).await;
-        assert_eq!(store.servers().await, 0, "10 entries' worth in a store of 8");
-    }
-
-    #[tokio::test]
-    async fn concurrent_inserts_lose_nothing() {
-        let store = KeyCache::new(100);
-        let mut inserts = Vec::new();
-        for n in 0..8 {
-            let mut server = TestServer::new("a.example");
-            server.add_key(&format!("ed25519:{n}"));
-            let (store, stored) = (store.clone(), server.stored(at(0), Provenance::Notary));
-            inserts.push(tokio::spawn(async move { store.insert(stored).await }));
-        }
-        for insert in inserts {
-            insert.await.unwrap();
-        }
-        let known = store.get(&TestServer::new("a.example").name).await.unwrap();
-        for n in 0..8 {
-            let answer = known.answer(&key_id(&format!("ed25519:{n}")), at(1));
-            assert!(matches!(answer, KeyAnswer::Valid(_)), "{n}: {answer:?}");
-        }
-    }
-}
+mod tests;

@@ -1,31 +1,45 @@
-//! The one entry to keys: memory, else one shared fetch within a total deadline.
+//! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 mod flight;
+mod refresh;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::flight::{Flight, FlightEnd};
+use self::flight::{Flight, FlightEnd, Quest};
 use super::backoff::{Floors, Memory};
+use super::budget::{Budget, FirstSeenRates};
 use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
 use super::known::KnownKeys;
 use super::metrics::{KeyMetrics, LookupResult, LookupSource};
+use super::store::KeyStore;
 use crate::clock::Clock;
+use crate::config::BindingMode;
+use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::{Provenance, TrustedKey};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
-/// Servers fetched from at one time: the bound of the threat model against floods of made-up
-/// origins.
-const FETCHES_MAX: usize = 64;
+/// How many fetches run at one time, and how many may run or wait for a place; further ones are
+/// refused at once.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    places: usize,
+    flights_max: usize,
+}
 
-/// Fetches running and waiting for a place; further ones are refused at once.
-const FLIGHTS_MAX: usize = 1_024;
+/// Servers whose keys have been seen: wide enough for ten thousand whose keys end in one second. A
+/// fetch holds one TLS connection, about 100 KiB.
+const KNOWN_LANE: Lane = Lane { places: 256, flights_max: 16_384 };
+
+/// Servers never seen before: the bound of the threat model against floods of made-up origins.
+const FIRST_SEEN_LANE: Lane = Lane { places: 64, flights_max: 1_024 };
 
 /// How often one lookup may find that a fetch it waited for was for other keys. Each further turn
 /// asks for its own keys unless yet another fetch comes first.
@@ -43,25 +57,66 @@ pub struct Keyring(Arc<Inner>);
 
 /// What a keyring is made of.
 pub struct KeyringParts {
-    /// Where keys are kept.
-    pub store: KeyCache,
-    /// The sources, in the order they are asked.
-    pub fetchers: Vec<Arc<dyn KeyFetcher>>,
+    /// Keys in memory.
+    pub cache: KeyCache,
+    /// Keys on disk, if they are to outlive the process.
+    pub store: Option<Arc<dyn KeyStore>>,
+    /// Whom to ask, in this order.
+    pub stages: Vec<Stage>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: KeyMetrics,
+    /// How keys are chosen and fetched.
+    pub policy: KeyPolicy,
+}
+
+/// Sources that are asked at one time.
+pub struct Stage {
+    /// The sources.
+    pub sources: Vec<Arc<dyn KeyFetcher>>,
+    /// How long they are waited for before the next stage is asked beside them.
+    pub head_start: Duration,
+}
+
+/// How keys are chosen and fetched.
+#[derive(Clone, Debug)]
+pub struct KeyPolicy {
     /// Total time for finding a server's keys.
     pub fetch_timeout: Duration,
+    /// How many independent witnesses must show a key. At least 1.
+    pub agreement: usize,
+    /// What becomes of another body under a key ID the origin has used before.
+    pub binding: BindingMode,
+    /// Key bodies that are refused.
+    pub banned: BannedKeys,
+    /// How many first-seen servers are looked up.
+    pub first_seen: FirstSeenRates,
+}
+
+impl Default for KeyPolicy {
+    /// What holds when no setting says otherwise.
+    fn default() -> Self {
+        Self {
+            fetch_timeout: Duration::from_secs(8),
+            agreement: 1,
+            binding: BindingMode::Enforce,
+            banned: BannedKeys::new([]),
+            first_seen: FirstSeenRates { in_all: 20, per_network: 2 },
+        }
+    }
 }
 
 struct Inner {
     parts: KeyringParts,
     floors: Floors,
+    budget: Budget,
     /// The running fetches. One per server, so that nobody waits for two.
     flights: Mutex<HashMap<ServerName, Flight>>,
-    /// One permit per fetch that may use the network.
-    places: Semaphore,
+    /// One permit per fetch of a known server that may use the network.
+    known_places: Semaphore,
+    /// The same for servers never seen before.
+    first_seen_places: Semaphore,
 }
 
 /// What is known of one requested key.
@@ -106,7 +161,10 @@ impl std::error::Error for KeysUnavailable {}
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources: Vec<&str> = self.0.parts.fetchers.iter().map(|source| source.name()).collect();
+        let stages = self.0.parts.stages.iter();
+        let sources: Vec<String> = stages
+            .flat_map(|stage| stage.sources.iter().map(|source| source.source().to_string()))
+            .collect();
         f.debug_struct("Keyring").field("sources", &sources).finish_non_exhaustive()
     }
 }
@@ -117,22 +175,25 @@ enum Look {
     Answers(Vec<KeyAnswer>),
     /// The sources have just failed.
     Unavailable(KeysUnavailable),
-    /// These keys have to be asked for.
-    Ask(Vec<KeyId>),
+    /// These keys have to be asked for; with whatever is known of their server.
+    Ask(Vec<KeyId>, Option<Arc<KnownKeys>>),
 }
 
 impl Keyring {
     /// A keyring of these parts. Needs a Tokio runtime when it is used.
     pub fn new(parts: KeyringParts) -> Self {
         Self(Arc::new(Inner {
-            parts,
             floors: Floors::new(),
+            budget: Budget::new(parts.policy.first_seen),
             flights: Mutex::new(HashMap::new()),
-            places: Semaphore::new(FETCHES_MAX),
+            known_places: Semaphore::new(KNOWN_LANE.places),
+            first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
+            parts,
         }))
     }
 
-    /// Finds the keys `ids` of `origin` for a request received now; one answer per ID, in order.
+    /// Finds the keys `ids` of `origin` for a request received now from `client`; one answer per ID,
+    /// in order.
     /// No network is used when at least one of them is in memory and valid (R50). Otherwise there
     /// is at most one fetch per server at a time, which everybody waits for, and which goes on when
     /// they hang up.
@@ -144,8 +205,9 @@ impl Keyring {
         &self,
         origin: &ServerName,
         ids: &[KeyId],
+        client: IpAddr,
     ) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
-        let (source, answers) = self.find(origin, ids).await;
+        let (source, answers) = self.find(origin, ids, client).await;
         let result = match &answers {
             Ok(answers) => answers.iter().map(LookupResult::of).min(),
             Err(_) => Some(LookupResult::Unavailable),
@@ -158,24 +220,30 @@ impl Keyring {
         &self,
         origin: &ServerName,
         ids: &[KeyId],
+        client: IpAddr,
     ) -> (LookupSource, Result<Vec<KeyAnswer>, KeysUnavailable>) {
         // A fetch that was under way before this lookup ends before this deadline.
-        let deadline = Instant::now() + self.0.parts.fetch_timeout;
+        let deadline = Instant::now() + self.0.parts.policy.fetch_timeout;
         for _ in 0..TURNS_MAX {
             let now = self.0.parts.clock.now();
-            let ask = match self.0.look(origin, ids, now).await {
+            let (ask, known) = match self.0.look(origin, ids, now).await {
                 Look::Answers(answers) => return (LookupSource::Memory, Ok(answers)),
                 Look::Unavailable(error) => return (LookupSource::Memory, Err(error)),
-                Look::Ask(ask) => ask,
+                Look::Ask(ask, known) => (ask, known),
             };
-            let flight = match self.0.join_or_start(origin, &ask, deadline) {
-                Ok(flight) => flight,
+            let flight = match self.0.running(origin) {
+                Some(flight) => Ok(flight),
+                None => self.0.start(origin, &ask, known.is_some(), client, deadline).await,
+            };
+            let end = match flight {
+                Ok(flight) => flight.await,
                 Err(error) => return (LookupSource::None, Err(error)),
             };
-            match flight.await {
+            match end {
                 FlightEnd::Answered { known, origin_spoke } => {
                     let now = self.0.parts.clock.now();
-                    if let Some((source, answers)) = conclude(&known, origin_spoke, ids, &ask, now)
+                    if let Some((source, answers)) =
+                        self.0.conclude(&known, origin_spoke, ids, &ask, now)
                     {
                         return (LookupSource::Fetched(source), Ok(answers));
                     }
@@ -189,33 +257,68 @@ impl Keyring {
     }
 }
 
-/// The answers after a fetch, and the source they rest on; none if the fetch was for other keys.
-fn conclude(
-    known: &KnownKeys,
-    origin_spoke: bool,
-    ids: &[KeyId],
-    asked: &[KeyId],
-    now: Timestamp,
-) -> Option<(Provenance, Vec<KeyAnswer>)> {
-    let answers: Vec<KeyAnswer> = ids.iter().map(|id| known.answer(id, now)).collect();
-    let valid = answers.iter().position(|answer| matches!(answer, KeyAnswer::Valid(_)));
-    if valid.is_none() && !origin_spoke && !all_retired(known, asked, now) {
-        return None;
-    }
-    let decisive = valid.and_then(|at| ids.get(at)).or(asked.first());
-    let source = decisive.and_then(|id| known.source_of(id)).unwrap_or(Provenance::Origin);
-    Some((source, answers))
-}
-
 /// Whether all of `ids` are known as retired.
 fn all_retired(known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
     ids.iter().all(|id| matches!(known.answer(id, now), KeyAnswer::Retired { .. }))
 }
 
 impl Inner {
+    /// What is known of the keys of `server`: in memory, else in the store.
+    async fn known(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
+        if let Some(known) = self.parts.cache.get(server, now).await {
+            return Some(known);
+        }
+        let record = match self.parts.store.as_ref()?.load(server).await {
+            Ok(record) => record?,
+            Err(error) => {
+                self.parts.metrics.store_failed(&error);
+                tracing::warn!(target: "fedgate::keys", %server, %error, "cannot read stored keys");
+                return None;
+            }
+        };
+        let (known, refused) = KnownKeys::from_record(record, server, &self.parts.policy.banned);
+        for reason in refused {
+            tracing::warn!(target: "fedgate::keys", %server, reason, "a stored document is not used");
+        }
+        let known = Arc::new(known);
+        self.parts.cache.restore(server, Arc::clone(&known), now).await;
+        Some(known)
+    }
+
+    /// What `known` says of `id`, as far as enough witnesses agree.
+    fn answer(&self, known: &KnownKeys, id: &KeyId, now: Timestamp) -> KeyAnswer {
+        if self.is_agreed(known, id) { known.answer(id, now) } else { KeyAnswer::Unknown }
+    }
+
+    /// Whether enough independent witnesses have shown the body of `id`.
+    fn is_agreed(&self, known: &KnownKeys, id: &KeyId) -> bool {
+        let wanted = self.parts.policy.agreement;
+        wanted <= 1 || known.witnesses(id) >= wanted
+    }
+
+    /// The answers after a fetch, and the source they rest on; none if the fetch was for other keys.
+    fn conclude(
+        &self,
+        known: &KnownKeys,
+        origin_spoke: bool,
+        ids: &[KeyId],
+        asked: &[KeyId],
+        now: Timestamp,
+    ) -> Option<(Provenance, Vec<KeyAnswer>)> {
+        let answers: Vec<KeyAnswer> = ids.iter().map(|id| self.answer(known, id, now)).collect();
+        let valid = answers.iter().position(|answer| matches!(answer, KeyAnswer::Valid(_)));
+        if valid.is_none() && !origin_spoke && !all_retired(known, asked, now) {
+            return None;
+        }
+        let decisive = valid.and_then(|at| ids.get(at)).or(asked.first());
+        let source = decisive.and_then(|id| known.source_of(id)).unwrap_or(Provenance::Origin);
+        Some((source, answers))
+    }
+
     async fn look(&self, origin: &ServerName, ids: &[KeyId], now: Timestamp) -> Look {
-        let known = self.parts.store.get(origin).await;
-        let answer = |id| known.as_ref().map_or(KeyAnswer::Unknown, |known| known.answer(id, now));
+        let known = self.known(origin, now).await;
+        let answer =
+            |id| known.as_ref().map_or(KeyAnswer::Unknown, |known| self.answer(known, id, now));
         let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
         if answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_))) {
             return Look::Answers(answers);
@@ -238,26 +341,52 @@ impl Inner {
                 retry_after: remaining,
                 causes: format!("not asked again yet; last time: {causes}"),
             }),
-            (Some(Memory::Absent), None) | (None, _) => Look::Ask(ask),
+            (Some(Memory::Absent), None) => Look::Ask(ask, None),
+            (None, known) => Look::Ask(ask, known),
         }
     }
 
-    /// The running fetch for `origin`, or a new one for the keys `ask`.
-    fn join_or_start(
+    /// The running fetch for `origin`.
+    fn running(&self, origin: &ServerName) -> Option<Flight> {
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.get(origin).cloned()
+    }
+
+    /// Starts a fetch for the keys `ask`; one of a first-seen server only while there is budget.
+    async fn start(
         self: &Arc<Self>,
         origin: &ServerName,
         ask: &[KeyId],
+        is_known: bool,
+        client: IpAddr,
         deadline: Instant,
     ) -> Result<Flight, KeysUnavailable> {
+        if !is_known && let Err((retry_after, whose)) = self.budget.take(client).await {
+            self.parts.metrics.first_seen_refused.inc();
+            let causes = format!("{whose} made fedgate look up too many servers never seen before");
+            return Err(KeysUnavailable { retry_after, causes });
+        }
+        let quest = Quest { ids: ask.to_vec(), is_known, refresh_after: None };
+        self.join_or_start(origin, quest, deadline)
+    }
+
+    /// The running fetch for `origin`, or a new one.
+    fn join_or_start(
+        self: &Arc<Self>,
+        origin: &ServerName,
+        quest: Quest,
+        deadline: Instant,
+    ) -> Result<Flight, KeysUnavailable> {
+        let lane = if quest.is_known { KNOWN_LANE } else { FIRST_SEEN_LANE };
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(origin) {
             return Ok(flight.clone());
         }
-        if flights.len() >= FLIGHTS_MAX {
-            let causes = format!("{FLIGHTS_MAX} fetches are running or waiting already");
+        if flights.len() >= lane.flights_max {
+            let causes = format!("{} fetches are running or waiting already", lane.flights_max);
             return Err(KeysUnavailable { retry_after: BUSY_RETRY, causes });
         }
-        let flight = self.start(origin.clone(), ask.to_vec(), deadline);
+        let flight = self.launch(origin.clone(), quest, deadline);
         flights.insert(origin.clone(), flight.clone());
         Ok(flight)
     }

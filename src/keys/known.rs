@@ -4,19 +4,31 @@
 //! and renews them, it does not take away what another one said (the sytest notary cases; Synapse
 //! 5305 and 5307). Only the origin itself takes a key back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::cache::StoredKeys;
 use super::keyring::KeyAnswer;
-use crate::proto::ed25519::VerifyKey;
+use super::record::{Binding, Conflict, KeptDocument, ServerRecord, Source};
+use crate::config::BindingMode;
+use crate::proto::ed25519::{BannedKeys, VerifyKey};
+use crate::proto::server_keys::UnverifiedServerKeys;
 use crate::proto::validity::{Provenance, effective_until};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// Documents kept per server. An honest server needs one, or two around a rotation; a notary that
 /// answers with one document per key needs a few.
 pub const DOCUMENTS_PER_SERVER_MAX: usize = 8;
+
+/// Key IDs remembered per server: the ceiling of MSC4499. Past it, an ID that only others have shown
+/// makes room for one that the origin shows.
+pub const KEY_IDS_PER_SERVER_MAX: usize = 1_000;
+
+/// How far in the future a document's time of fetch may lie before it is not believed, in
+/// milliseconds. The clock has been set back by more than that: the time of the fetch says nothing
+/// any more, and the 7 days would be counted from a day that has yet to come.
+pub const CLOCK_SET_BACK_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// Rough size of one parsed key in memory, in bytes, for the bound on the cache.
 const KEY_BYTES: usize = 320;
@@ -31,12 +43,18 @@ pub struct KnownKeys {
 #[derive(Clone, Debug)]
 struct KnownKey {
     key: VerifyKey,
-    /// The best source that has shown this body: an origin's word binds for good (R62).
+    /// The best kind of source that has shown this body: an origin's word binds for good (R62).
     learnt_from: Provenance,
-    /// Since when the key is retired, if it is.
+    /// When this body was first shown.
+    first_seen: Timestamp,
+    /// Everybody who has shown this body.
+    witnesses: BTreeSet<Source>,
+    /// Since when the key is retired, if it is: the first time that was named.
     retired: Option<Timestamp>,
-    /// The document that decides on the window, or on the retirement.
-    document: Arc<StoredKeys>,
+    /// The last other body that was shown and is not believed.
+    conflict: Option<Conflict>,
+    /// The document that decides on the window, or on the retirement; none once it had to make room.
+    document: Option<Arc<StoredKeys>>,
 }
 
 /// One key ID with two different bodies (R62).
@@ -49,7 +67,7 @@ pub struct Collision {
     /// The body known before, and the best source that had shown it.
     pub known: (VerifyKey, Provenance),
     /// The other body, and the source that shows it now.
-    pub offered: (VerifyKey, Provenance),
+    pub offered: (VerifyKey, Source),
     /// Whether the new body takes the place of the known one.
     pub replaced: bool,
 }
@@ -57,7 +75,7 @@ pub struct Collision {
 impl fmt::Display for Collision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (known, known_from) = (&self.known.0, label(self.known.1));
-        let (offered, offered_from) = (&self.offered.0, label(self.offered.1));
+        let (offered, offered_from) = &self.offered;
         write!(f, "{} of {} was ", self.id, self.server)?;
         write!(f, "{} ({known_from}) and is now shown as ", known.to_base64())?;
         write!(f, "{} ({offered_from}); ", offered.to_base64())?;
@@ -81,49 +99,87 @@ impl KnownKeys {
         if let Some(expired_ts) = known.retired {
             return KeyAnswer::Retired { expired_ts };
         }
-        let stored = &known.document;
-        match stored.keys.trusted_key(id, stored.fetched_at, stored.provenance) {
-            Some(key) => match key.check(now) {
-                Ok(()) => KeyAnswer::Valid(key),
-                Err(expired) => KeyAnswer::Expired { effective_until: expired.effective_until },
-            },
-            None => KeyAnswer::Unknown,
+        let Some(stored) = &known.document else { return KeyAnswer::Unknown };
+        let Some(key) = stored.keys.trusted_key(id, stored.fetched_at, stored.source.kind()) else {
+            return KeyAnswer::Unknown;
+        };
+        if is_from_the_future(stored, now) || key.check(now).is_err() {
+            return KeyAnswer::Expired { effective_until: key.effective_until };
         }
+        KeyAnswer::Valid(key)
     }
 
     /// Which kind of source the answer on `id` rests on.
     pub(crate) fn source_of(&self, id: &KeyId) -> Option<Provenance> {
-        self.keys.get(id).map(|known| known.document.provenance)
+        Some(self.keys.get(id)?.document.as_ref()?.source.kind())
+    }
+
+    /// How many independent witnesses have shown the body of `id`: the origin and each notary count
+    /// as one. The homeserver has its keys from them and is none.
+    pub(crate) fn witnesses(&self, id: &KeyId) -> usize {
+        let independent = |source: &&Source| **source != Source::Homeserver;
+        self.keys.get(id).map_or(0, |known| known.witnesses.iter().filter(independent).count())
+    }
+
+    /// Another body that somebody has shown for `id` at `since` or later.
+    pub(crate) fn conflict_since(&self, id: &KeyId, since: Timestamp) -> Option<&Conflict> {
+        self.keys.get(id)?.conflict.as_ref().filter(|conflict| conflict.at >= since)
+    }
+
+    /// Who has shown which body for `id`, when there are two.
+    pub(crate) fn dispute(&self, id: &KeyId) -> Option<String> {
+        let known = self.keys.get(id)?;
+        let conflict = known.conflict.as_ref()?;
+        let witnesses: Vec<String> = known.witnesses.iter().map(Source::to_string).collect();
+        let (one, other) = (known.key.to_base64(), conflict.key.to_base64());
+        Some(format!("{one} ({}), {other} ({})", witnesses.join(", "), conflict.source))
     }
 
     /// Whether `id` is retired by a document of the origin's own that is still current, so that
     /// asking again would say nothing new.
     pub(crate) fn is_surely_retired(&self, id: &KeyId, now: Timestamp) -> bool {
-        self.keys.get(id).is_some_and(|known| {
-            known.retired.is_some()
-                && known.document.provenance == Provenance::Origin
-                && now <= window_end(&known.document)
-        })
+        let Some(known) = self.keys.get(id) else { return false };
+        let current =
+            |stored: &Arc<StoredKeys>| stored.source == Source::Origin && is_current(stored, now);
+        known.retired.is_some() && known.document.as_ref().is_some_and(current)
+    }
+
+    /// When the current keys should be fetched anew, and until when they last: the end of the window
+    /// that ends first and the time its document was fetched. None without a valid key.
+    pub(crate) fn current_window(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let documents = self.documents();
+        let valid = documents.iter().filter(|document| self.has_valid_key(document, now));
+        valid
+            .map(|document| (document.fetched_at, window_end(document)))
+            .min_by_key(|(_, end)| *end)
+    }
+
+    /// The IDs of the keys that are valid at `now`.
+    pub(crate) fn valid_ids(&self, now: Timestamp) -> Vec<KeyId> {
+        let valid = |id: &&KeyId| matches!(self.answer(id, now), KeyAnswer::Valid(_));
+        self.keys.keys().filter(valid).cloned().collect()
     }
 
     /// Takes in a further document and returns the key IDs it shows with another body.
     ///
     /// - A new key ID is added.
-    /// - A known one keeps its body, except that the origin's word replaces what only others said.
+    /// - A known one keeps its body, except that the origin's word replaces what only others said
+    ///   while that is within its window: a new owner of an old name cannot rewrite its past
+    ///   (MSC4499, the freeze). [`BindingMode::Observe`] lets the origin replace its own word too.
     /// - The origin's newest document decides on the window of the keys it lists, either way; a
     ///   document from elsewhere can only prolong a window.
     /// - The origin retires its keys, and may take that back. Others retire only a key that is past
     ///   its window: otherwise a notary could take a server's keys away.
-    pub fn add(&mut self, stored: StoredKeys) -> Vec<Collision> {
+    pub fn add(&mut self, stored: StoredKeys, mode: BindingMode) -> Vec<Collision> {
         let stored = Arc::new(stored);
         let mut collisions = Vec::new();
         // An ID in both lists is retired: the stricter reading of an ambiguous document.
         for (id, old) in stored.keys.old_verify_keys() {
-            self.add_key(id, &old.key, Some(old.expired_ts), &stored, &mut collisions);
+            collisions.extend(self.add_key(id, &old.key, Some(old.expired_ts), &stored, mode));
         }
         for (id, key) in stored.keys.verify_keys() {
             if !stored.keys.old_verify_keys().contains_key(id) {
-                self.add_key(id, key, None, &stored, &mut collisions);
+                collisions.extend(self.add_key(id, key, None, &stored, mode));
             }
         }
         self.drop_surplus_documents(&stored);
@@ -136,38 +192,65 @@ impl KnownKeys {
         key: &VerifyKey,
         retired: Option<Timestamp>,
         stored: &Arc<StoredKeys>,
-        collisions: &mut Vec<Collision>,
-    ) {
+        mode: BindingMode,
+    ) -> Option<Collision> {
         let offered = KnownKey {
             key: key.clone(),
-            learnt_from: stored.provenance,
+            learnt_from: stored.source.kind(),
+            first_seen: stored.fetched_at,
+            witnesses: BTreeSet::from([stored.source.clone()]),
             retired,
-            document: Arc::clone(stored),
+            conflict: None,
+            document: Some(Arc::clone(stored)),
         };
         let Some(known) = self.keys.get_mut(id) else {
-            self.keys.insert(id.clone(), offered);
-            return;
-        };
-        if known.key != offered.key {
-            let replaced = known.learnt_from != Provenance::Origin
-                && offered.learnt_from == Provenance::Origin;
-            collisions.push(Collision {
-                server: stored.keys.server_name().clone(),
-                id: id.clone(),
-                known: (known.key.clone(), known.learnt_from),
-                offered: (offered.key.clone(), offered.learnt_from),
-                replaced,
-            });
-            if replaced {
-                *known = offered;
+            if self.make_room_for_id(&stored.source) {
+                self.keys.insert(id.clone(), offered);
             }
-            return;
+            return None;
+        };
+        if known.key == offered.key {
+            known.renew(offered);
+            return None;
         }
-        known.renew(offered);
+        let replaced = known.yields_to_origin(stored.fetched_at, mode)
+            && offered.learnt_from == Provenance::Origin;
+        let collision = Collision {
+            server: stored.keys.server_name().clone(),
+            id: id.clone(),
+            known: (known.key.clone(), known.learnt_from),
+            offered: (offered.key.clone(), stored.source.clone()),
+            replaced,
+        };
+        if replaced {
+            let source = known.witnesses.first().cloned().unwrap_or(Source::Homeserver);
+            let conflict = Conflict { key: known.key.clone(), source, at: stored.fetched_at };
+            *known = KnownKey { conflict: Some(conflict), ..offered };
+        } else {
+            let (key, source) = collision.offered.clone();
+            known.conflict = Some(Conflict { key, source, at: stored.fetched_at });
+        }
+        Some(collision)
     }
 
-    /// Keeps to [`DOCUMENTS_PER_SERVER_MAX`]: the oldest document goes first, with the keys it
-    /// speaks for, those without a valid key before the others.
+    /// Whether there is room for a further key ID shown by `source`.
+    fn make_room_for_id(&mut self, source: &Source) -> bool {
+        if self.keys.len() < KEY_IDS_PER_SERVER_MAX {
+            return true;
+        }
+        let provisional = self
+            .keys
+            .iter()
+            .filter(|(_, known)| known.learnt_from != Provenance::Origin)
+            .min_by_key(|(_, known)| known.first_seen)
+            .map(|(id, _)| id.clone());
+        let Some(id) = provisional.filter(|_| *source == Source::Origin) else { return false };
+        self.keys.remove(&id);
+        true
+    }
+
+    /// Keeps to [`DOCUMENTS_PER_SERVER_MAX`]: the oldest document goes first, those without a valid
+    /// key before the others. The keys it speaks for stay bound to their bodies.
     fn drop_surplus_documents(&mut self, newest: &Arc<StoredKeys>) {
         let mut documents = self.documents();
         while documents.len() > DOCUMENTS_PER_SERVER_MAX {
@@ -181,27 +264,84 @@ impl KnownKeys {
                 .map(|(index, _)| index);
             let Some(index) = surplus else { return };
             let dropped = documents.swap_remove(index);
-            self.keys.retain(|_, known| !Arc::ptr_eq(&known.document, &dropped));
+            for known in self.keys.values_mut().filter(|known| known.rests_on(&dropped)) {
+                known.document = None;
+            }
         }
     }
 
     fn has_valid_key(&self, document: &Arc<StoredKeys>, now: Timestamp) -> bool {
-        now <= window_end(document)
-            && self
-                .keys
-                .values()
-                .any(|known| known.retired.is_none() && Arc::ptr_eq(&known.document, document))
+        is_current(document, now)
+            && self.keys.values().any(|known| known.retired.is_none() && known.rests_on(document))
     }
 
     /// The documents that speak for at least one key, each once.
     fn documents(&self) -> Vec<Arc<StoredKeys>> {
         let mut documents: Vec<Arc<StoredKeys>> = Vec::new();
-        for known in self.keys.values() {
-            if !documents.iter().any(|document| Arc::ptr_eq(document, &known.document)) {
-                documents.push(Arc::clone(&known.document));
+        for document in self.keys.values().filter_map(|known| known.document.as_ref()) {
+            if !documents.iter().any(|found| Arc::ptr_eq(found, document)) {
+                documents.push(Arc::clone(document));
             }
         }
         documents
+    }
+
+    /// The form in which this is kept.
+    pub(crate) fn to_record(&self) -> ServerRecord {
+        let documents = self.documents();
+        let place = |known: &KnownKey| documents.iter().position(|found| known.rests_on(found));
+        let binding = |(id, known): (&KeyId, &KnownKey)| Binding {
+            id: id.clone(),
+            key: known.key.clone(),
+            learnt_from: known.learnt_from,
+            first_seen: known.first_seen,
+            witnesses: known.witnesses.clone(),
+            expired_ts: known.retired,
+            conflict: known.conflict.clone(),
+            document: place(known),
+        };
+        let kept = |document: &Arc<StoredKeys>| KeptDocument {
+            raw: document.keys.raw().clone(),
+            fetched_at: document.fetched_at,
+            source: document.source.clone(),
+        };
+        ServerRecord {
+            bindings: self.keys.iter().map(binding).collect(),
+            documents: documents.iter().map(kept).collect(),
+        }
+    }
+
+    /// What a record says of `server`. Every document is verified again; one that is not acceptable
+    /// any more (its only signer has been banned meanwhile) is left out, and the reason returned.
+    pub(crate) fn from_record(
+        record: ServerRecord,
+        server: &ServerName,
+        banned: &BannedKeys,
+    ) -> (Self, Vec<String>) {
+        let mut refused = Vec::new();
+        let mut verified = |kept: KeptDocument| {
+            let keys = UnverifiedServerKeys::parse(kept.raw)
+                .and_then(|document| document.verify(server, banned))
+                .map_err(|error| refused.push(error.to_string()))
+                .ok()?;
+            let (fetched_at, source) = (kept.fetched_at, kept.source);
+            Some(Arc::new(StoredKeys { keys, fetched_at, source }))
+        };
+        let documents: Vec<_> = record.documents.into_iter().map(&mut verified).collect();
+        let known = |binding: Binding| {
+            let document = binding.document.and_then(|at| documents.get(at)?.clone());
+            let known = KnownKey {
+                key: binding.key,
+                learnt_from: binding.learnt_from,
+                first_seen: binding.first_seen,
+                witnesses: binding.witnesses,
+                retired: binding.expired_ts,
+                conflict: binding.conflict,
+                document,
+            };
+            (binding.id, known)
+        };
+        (Self { keys: record.bindings.into_iter().map(known).collect() }, refused)
     }
 
     /// About how much memory this takes, in bytes.
@@ -215,11 +355,24 @@ impl KnownKeys {
 }
 
 impl KnownKey {
+    fn rests_on(&self, document: &Arc<StoredKeys>) -> bool {
+        self.document.as_ref().is_some_and(|own| Arc::ptr_eq(own, document))
+    }
+
+    /// Whether the origin may put another body in the place of this one at `now`.
+    fn yields_to_origin(&self, now: Timestamp, mode: BindingMode) -> bool {
+        if self.learnt_from == Provenance::Origin {
+            return mode == BindingMode::Observe;
+        }
+        let in_use = |document: &Arc<StoredKeys>| is_current(document, now);
+        self.retired.is_none() && self.document.as_ref().is_some_and(in_use)
+    }
+
     /// The same key with the same body in a later document.
     fn renew(&mut self, offered: Self) {
-        let at = offered.document.fetched_at;
+        let at = offered.document.as_ref().map_or(Timestamp::default(), |found| found.fetched_at);
         let from_origin = offered.learnt_from == Provenance::Origin;
-        let valid = self.retired.is_none() && at <= window_end(&self.document);
+        let valid = self.retired.is_none() && self.ends(at) >= Some(at);
         match (self.retired, offered.retired) {
             (None, Some(_)) => {
                 if from_origin || !valid {
@@ -227,9 +380,9 @@ impl KnownKey {
                     self.document = offered.document;
                 }
             }
-            (Some(first), Some(again)) => {
-                self.retired = Some(first.min(again));
-                if from_origin || self.document.provenance != Provenance::Origin {
+            (Some(_), Some(_)) => {
+                let by_origin = |document: &Arc<StoredKeys>| document.source == Source::Origin;
+                if from_origin || !self.document.as_ref().is_some_and(by_origin) {
                     self.document = offered.document;
                 }
             }
@@ -240,15 +393,32 @@ impl KnownKey {
                 }
             }
             (None, None) => {
-                if from_origin || window_end(&offered.document) > window_end(&self.document) {
+                if from_origin || offered.ends(at) > self.ends(at) {
                     self.document = offered.document;
                 }
             }
         }
+        self.witnesses.extend(offered.witnesses);
         if from_origin {
             self.learnt_from = Provenance::Origin;
         }
     }
+
+    /// The end of the window, as far as it is believed at `now`.
+    fn ends(&self, now: Timestamp) -> Option<Timestamp> {
+        let document = self.document.as_ref()?;
+        (!is_from_the_future(document, now)).then(|| window_end(document))
+    }
+}
+
+/// Whether the clock has been set back since the document was fetched.
+fn is_from_the_future(stored: &StoredKeys, now: Timestamp) -> bool {
+    stored.fetched_at > now.plus_ms(CLOCK_SET_BACK_MS_MAX)
+}
+
+/// Whether a document's keys may be used for requests at `now`.
+fn is_current(stored: &StoredKeys, now: Timestamp) -> bool {
+    now <= window_end(stored) && !is_from_the_future(stored, now)
 }
 
 /// The last millisecond in which a document's keys may be used for requests (R42).

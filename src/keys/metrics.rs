@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    exponential_buckets,
 };
 
 use super::fetch::FetchError;
 use super::keyring::KeyAnswer;
 use super::known::label;
+use super::store::StoreError;
 use crate::proto::validity::Provenance;
 
 /// The sources that are asked over the network.
@@ -36,6 +38,12 @@ const ERROR_KINDS: [&str; 9] = [
     "tls",
     "too_large",
 ];
+
+/// What comes of a refresh.
+const REFRESH_RESULTS: [&str; 2] = ["renewed", "failed"];
+
+/// The kinds of a store's errors.
+const STORE_ERROR_KINDS: [&str; 4] = ["damaged", "io", "locked", "newer"];
 
 /// Where the answer to a lookup came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +106,15 @@ pub struct KeyMetrics {
     collisions: IntCounterVec,
     /// Fetches that hold one of the places.
     pub(crate) fetches_in_flight: IntGauge,
-    /// Servers in the store.
-    pub(crate) cache_entries: IntGauge,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
+    hedges_won: IntCounterVec,
+    /// Keys refused because witnesses showed different ones.
+    pub(crate) disagreements: IntCounter,
+    /// Lookups of first-seen servers for which there was no budget.
+    pub(crate) first_seen_refused: IntCounter,
+    refreshes: IntCounterVec,
+    store_errors: IntCounterVec,
 }
 
 impl KeyMetrics {
@@ -149,13 +164,31 @@ impl KeyMetrics {
                 "fedgate_key_cache_entries",
                 "Servers whose keys are in memory, as of the last fetch.",
             )?,
+            cache_bytes: cache_bytes()?,
+            hedges_won: hedges_won()?,
+            disagreements: disagreements()?,
+            first_seen_refused: first_seen_refused()?,
+            refreshes: refreshes()?,
+            store_errors: store_errors()?,
         };
-        registry.register(Box::new(metrics.lookups.clone()))?;
+        let vectors = [
+            &metrics.lookups,
+            &metrics.fetch_errors,
+            &metrics.collisions,
+            &metrics.hedges_won,
+            &metrics.refreshes,
+            &metrics.store_errors,
+        ];
+        for counter in vectors {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        for gauge in [&metrics.fetches_in_flight, &metrics.cache_entries, &metrics.cache_bytes] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        for counter in [&metrics.disagreements, &metrics.first_seen_refused] {
+            registry.register(Box::new(counter.clone()))?;
+        }
         registry.register(Box::new(metrics.fetch_duration.clone()))?;
-        registry.register(Box::new(metrics.fetch_errors.clone()))?;
-        registry.register(Box::new(metrics.collisions.clone()))?;
-        registry.register(Box::new(metrics.fetches_in_flight.clone()))?;
-        registry.register(Box::new(metrics.cache_entries.clone()))?;
         metrics.show_zeros();
         Ok(metrics)
     }
@@ -177,6 +210,13 @@ impl KeyMetrics {
             }
             self.fetch_duration.with_label_values(&[source]);
             self.collisions.with_label_values(&[source]);
+            self.hedges_won.with_label_values(&[source]);
+        }
+        for result in REFRESH_RESULTS {
+            self.refreshes.with_label_values(&[result]);
+        }
+        for kind in STORE_ERROR_KINDS {
+            self.store_errors.with_label_values(&[kind]);
         }
     }
 
@@ -200,9 +240,80 @@ impl KeyMetrics {
         }
     }
 
+    pub(crate) fn cache_size(&self, servers: u64, bytes: u64) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.cache_entries.set(gauge(servers));
+        self.cache_bytes.set(gauge(bytes));
+    }
+
+    /// A later stage than the first has decided.
+    pub(crate) fn hedge_won(&self, source: Provenance) {
+        self.hedges_won.with_label_values(&[label(source)]).inc();
+    }
+
+    pub(crate) fn refreshed(&self, renewed: bool) {
+        let [good, bad] = REFRESH_RESULTS;
+        self.refreshes.with_label_values(&[if renewed { good } else { bad }]).inc();
+    }
+
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        self.store_errors.with_label_values(&[error.kind()]).inc();
+    }
+
     pub(crate) fn collided(&self, source: Provenance) {
         self.collisions.with_label_values(&[label(source)]).inc();
     }
+}
+
+fn cache_bytes() -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(
+        "fedgate_key_cache_bytes",
+        "Memory that keys take, in bytes, as of the last fetch.",
+    )
+}
+
+fn hedges_won() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_hedges_won_total",
+            "Fetches that a source other than the first decided, by that source.",
+        ),
+        &["source"],
+    )
+}
+
+fn disagreements() -> Result<IntCounter, prometheus::Error> {
+    IntCounter::new(
+        "fedgate_key_disagreements_total",
+        "Fetches refused because witnesses showed different keys under one ID.",
+    )
+}
+
+fn first_seen_refused() -> Result<IntCounter, prometheus::Error> {
+    IntCounter::new(
+        "fedgate_key_first_seen_refused_total",
+        "Lookups of servers never seen before that were refused for want of budget.",
+    )
+}
+
+fn refreshes() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_refreshes_total",
+            "Keys fetched anew ahead of their end, by the result.",
+        ),
+        &["result"],
+    )
+}
+
+fn store_errors() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_store_errors_total",
+            "What the durable store could not do, by the kind of error.",
+        ),
+        &["kind"],
+    )
 }
 
 /// Counts a fetch for as long as it lasts, however it ends.

@@ -3,6 +3,7 @@
 //! for a while when asking led nowhere.
 
 mod backoff;
+pub mod budget;
 pub mod cache;
 pub mod fetch;
 pub mod keyring;

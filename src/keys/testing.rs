@@ -1,6 +1,7 @@
 //! Made-up servers and scripted sources for the tests of this module.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,6 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::record::{ServerRecord, Source};
+use super::rules::Rules;
+use super::store::{KeyStore, StoreError};
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
 use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};
@@ -123,7 +127,16 @@ impl TestServer {
 
     /// The document as fetched at some time from some source.
     pub(crate) fn stored(&self, fetched_at: Timestamp, provenance: Provenance) -> StoredKeys {
-        StoredKeys { keys: self.checked(), fetched_at, provenance }
+        StoredKeys { keys: self.checked(), fetched_at, source: source_of(provenance) }
+    }
+}
+
+/// A source of the given kind.
+pub(crate) fn source_of(provenance: Provenance) -> Source {
+    match provenance {
+        Provenance::Homeserver => Source::Homeserver,
+        Provenance::Notary => Source::Notary(ServerName::parse("notary.example").unwrap()),
+        Provenance::Origin => Source::Origin,
     }
 }
 
@@ -177,17 +190,20 @@ pub(crate) enum Step {
 
 /// A source that follows a script; asked more often than that, it fails with status 599.
 pub(crate) struct ScriptedFetcher {
-    provenance: Provenance,
-    name: String,
+    source: Source,
     steps: Mutex<VecDeque<Step>>,
+    dropped: Arc<AtomicUsize>,
     pub(crate) asked: Mutex<Vec<KeyRequest>>,
 }
 
 impl ScriptedFetcher {
     pub(crate) fn new(provenance: Provenance, steps: Vec<Step>) -> Arc<Self> {
-        let name = format!("scripted {provenance:?}").to_lowercase();
+        Self::of(source_of(provenance), steps)
+    }
+
+    pub(crate) fn of(source: Source, steps: Vec<Step>) -> Arc<Self> {
         let steps = Mutex::new(steps.into());
-        Arc::new(Self { provenance, name, steps, asked: Mutex::default() })
+        Arc::new(Self { source, steps, dropped: Arc::default(), asked: Mutex::default() })
     }
 
     pub(crate) fn origin(steps: Vec<Step>) -> Arc<Self> {
@@ -202,6 +218,11 @@ impl ScriptedFetcher {
         self.steps.lock().unwrap().push_back(step);
     }
 
+    /// How many of its answers were not waited for.
+    pub(crate) fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn times_asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
@@ -209,12 +230,8 @@ impl ScriptedFetcher {
 
 #[async_trait]
 impl KeyFetcher for ScriptedFetcher {
-    fn provenance(&self) -> Provenance {
-        self.provenance
-    }
-
-    fn name(&self) -> &str {
-        &self.name
+    fn source(&self) -> &Source {
+        &self.source
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
@@ -226,8 +243,91 @@ impl KeyFetcher for ScriptedFetcher {
                 gate.acquire().await.unwrap().forget();
                 answer
             }
-            Some(Step::Hang) => std::future::pending().await,
+            Some(Step::Hang) => {
+                let _counted = CountDrop(Arc::clone(&self.dropped));
+                std::future::pending().await
+            }
             None => Err(FetchError::Status(599)),
         }
+    }
+}
+
+/// Counts when it is dropped.
+struct CountDrop(Arc<AtomicUsize>);
+
+impl Drop for CountDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A store in memory.
+#[derive(Default)]
+pub(crate) struct MapStore {
+    records: Mutex<BTreeMap<ServerName, ServerRecord>>,
+    rules: Mutex<Rules>,
+    failure: Mutex<Option<StoreError>>,
+    loads: AtomicUsize,
+}
+
+impl MapStore {
+    /// From now on, everything fails.
+    pub(crate) fn fail(&self, error: StoreError) {
+        *self.failure.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    fn working(&self) -> Result<(), StoreError> {
+        self.failure.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl KeyStore for MapStore {
+    async fn load(&self, server: &ServerName) -> Result<Option<ServerRecord>, StoreError> {
+        self.working()?;
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        Ok(self.records.lock().unwrap().get(server).cloned())
+    }
+
+    async fn save(&self, server: &ServerName, record: ServerRecord) -> Result<(), StoreError> {
+        self.working()?;
+        self.records.lock().unwrap().insert(server.clone(), record);
+        Ok(())
+    }
+
+    async fn forget(&self, server: &ServerName) -> Result<bool, StoreError> {
+        self.working()?;
+        Ok(self.records.lock().unwrap().remove(server).is_some())
+    }
+
+    async fn servers(
+        &self,
+        after: Option<&ServerName>,
+        max: usize,
+    ) -> Result<Vec<ServerName>, StoreError> {
+        self.working()?;
+        let records = self.records.lock().unwrap();
+        let later = records.keys().filter(|name| after.is_none_or(|after| *name > after));
+        Ok(later.take(max).cloned().collect())
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.working()?;
+        Ok(self.records.lock().unwrap().len() as u64)
+    }
+
+    async fn load_rules(&self) -> Result<Rules, StoreError> {
+        self.working()?;
+        Ok(self.rules.lock().unwrap().clone())
+    }
+
+    async fn save_rules(&self, rules: &Rules) -> Result<(), StoreError> {
+        self.working()?;
+        *self.rules.lock().unwrap() = rules.clone();
+        Ok(())
     }
 }

@@ -221,7 +221,7 @@ impl ClientConnection {
             }
         };
         record.admitted(&admitted);
-        let keys = match gate.find_keys(&admitted.claim).await {
+        let keys = match gate.find_keys(&admitted.claim, record.client).await {
             Ok(keys) => keys,
             Err(refusal) => {
                 let permit = self.observe(refusal, record)?;

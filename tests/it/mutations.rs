@@ -12,6 +12,7 @@ use fedgate::config::{Mode, OtherPaths};
 use fedgate::gate::admission::{BodyRule, RequestHead};
 use fedgate::gate::{Authorization, Gate as Decision, GateSettings, Rejection};
 use fedgate::keys::fetch::OriginFetcher;
+use fedgate::keys::keyring::{KeyPolicy, Stage};
 use fedgate::keys::{KeyCache, KeyMetrics, Keyring, KeyringParts};
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
@@ -26,6 +27,9 @@ use crate::support::mutate::{Mutator, Wire};
 use crate::support::{Client, Gate, GateOptions, Homeserver, NOW_MS, OWN_NAME, Origin};
 
 /// As many as the project's definition of done asks for.
+/// Whoever sends.
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 const MUTATIONS: usize = 20_000;
 const OVER_SOCKETS: usize = 500;
 const USUAL_SEED: u64 = 20_260_101;
@@ -55,11 +59,15 @@ fn decision() -> Decision {
     let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
     let fetcher = OriginFetcher::new(Arc::new(Everybody), BannedKeys::new([]));
     let keyring = Keyring::new(KeyringParts {
-        store: KeyCache::new(10_000),
-        fetchers: vec![Arc::new(fetcher)],
+        cache: KeyCache::new(1 << 20),
+        store: None,
+        stages: vec![Stage {
+            sources: vec![Arc::new(fetcher)],
+            head_start: Duration::from_secs(1),
+        }],
         clock: clock.clone(),
         metrics: KeyMetrics::new(&prometheus::Registry::new()).unwrap(),
-        fetch_timeout: Duration::from_secs(8),
+        policy: KeyPolicy::default(),
     });
     let names = [OWN_NAME, SECOND_NAME].map(|name| ServerName::parse(name).unwrap());
     let settings = GateSettings {
@@ -124,7 +132,8 @@ async fn judge(gate: &Decision, wire: &Wire) -> Result<Authorization, Rejection>
     let head = RequestHead { method: &method, raw_target: &wire.target, headers: &headers };
     let admitted = gate.admit(head).map_err(|refusal| refusal.rejection)?;
     assert!(body.is_none_or(<[u8]>::is_empty) || admitted.body != BodyRule::Empty);
-    let keys = gate.find_keys(&admitted.claim).await.map_err(|refusal| refusal.rejection)?;
+    let keys =
+        gate.find_keys(&admitted.claim, CLIENT).await.map_err(|refusal| refusal.rejection)?;
     let permit = gate
         .judge(&admitted, &keys, body.unwrap_or_default())
         .map_err(|refusal| refusal.rejection)?;

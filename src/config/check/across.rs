@@ -11,6 +11,27 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     addresses(config, reader);
     bodies(config, reader);
     notaries(config, reader);
+    agreement(config, reader);
+}
+
+/// There must be as many witnesses as are asked for.
+fn agreement(config: &Config, reader: &mut Reader<'_>) {
+    let of = |kind| match kind {
+        Provenance::Homeserver => 0,
+        Provenance::Notary => config.notaries.len(),
+        Provenance::Origin => 1,
+    };
+    let witnesses: usize = config.keys.sources.iter().map(|source| of(source.kind)).sum();
+    let wanted = config.keys.agreement;
+    if wanted > 1 && wanted > witnesses {
+        reader.error_at(
+            "keys.agreement",
+            format!("keys.agreement asks for {wanted} witnesses, and there are {witnesses}"),
+            "add [[notaries]] sections, or ask for less: the server itself and each notary count \
+             as one"
+                .to_owned(),
+        );
+    }
 }
 
 fn addresses(config: &Config, reader: &mut Reader<'_>) {
@@ -64,8 +85,9 @@ fn bodies(config: &Config, reader: &mut Reader<'_>) {
 }
 
 fn notaries(config: &Config, reader: &mut Reader<'_>) {
-    let asked = config.keys.sources.contains(&Provenance::Notary);
-    if config.notaries.is_empty() && config.keys.sources == [Provenance::Notary] {
+    let kinds: Vec<Provenance> = config.keys.sources.iter().map(|source| source.kind).collect();
+    let asked = kinds.contains(&Provenance::Notary);
+    if config.notaries.is_empty() && kinds == [Provenance::Notary] {
         reader.error_at(
             "keys.sources",
             "keys.sources names only the notaries, and there are none".to_owned(),

@@ -139,18 +139,46 @@ const KEYS: Section = Section {
              the server itself, the notaries below. Leave one out to never ask it.",
         ),
         option(
+            "homeserver_head_start",
+            Kind::Text,
+            Value(r#""500ms""#),
+            "How long the homeserver is waited for before the next source is asked beside it; the\n\
+             first valid answer wins.",
+        ),
+        option(
+            "origin_head_start",
+            Kind::Text,
+            Value(r#""1s""#),
+            "The same for the server itself.",
+        ),
+        option(
+            "notaries_head_start",
+            Kind::Text,
+            Value(r#""1s""#),
+            "The same for the notaries, which are asked all at once.",
+        ),
+        option(
             "agreement",
             Kind::Count,
             Value("1"),
-            "How many independent witnesses must show the same new key. This version takes the\n\
-             first valid answer: only 1 is possible.",
+            "How many independent witnesses must show the same key before it is trusted: the server\n\
+             itself and each notary count as one, the own homeserver as none. While they disagree,\n\
+             or too few answer, requests are answered 503.",
+        ),
+        option(
+            "binding",
+            Kind::Text,
+            Value(r#""enforce""#),
+            "What happens when a server shows another key under a key ID it has used before: with\n\
+             \"enforce\" the first key stays, with \"observe\" the new one is used. Either is logged\n\
+             and counted.",
         ),
         option(
             "store",
             Kind::Text,
-            Value(r#""""#),
-            "A file that keeps keys over restarts. This version keeps them in memory only: leave\n\
-             it empty.",
+            Unset(r#""/var/lib/fedgate/keys.redb""#),
+            "The file that keeps keys over restarts; \"\" keeps them in memory only. Unless set: this\n\
+             file where its folder exists, else memory.",
         ),
         option(
             "fetch_timeout",
@@ -167,11 +195,24 @@ const KEYS: Section = Section {
              ships with.",
         ),
         option(
-            "cache_entries_max",
+            "cache_bytes_max",
+            Kind::Size,
+            Value(r#""64 MiB""#),
+            "Memory for keys; those of the least used servers leave it first, and are read from the\n\
+             file again. A server takes 2 to 4 KiB as a rule.",
+        ),
+        option(
+            "first_seen_per_second",
             Kind::Count,
-            Value("10000"),
-            "Servers whose keys are kept in memory; the least used are dropped first. One takes 1\n\
-             to 2 KiB as a rule, 64 KiB at most.",
+            Value("20"),
+            "How many servers never seen before are looked up per second, over all clients. Requests\n\
+             beyond that are answered 503. Sixteen seconds' worth can be saved up.",
+        ),
+        option(
+            "first_seen_per_second_per_network",
+            Kind::Count,
+            Value("2"),
+            "The same for one client network (an IPv4 /24 or IPv6 /56).",
         ),
     ],
 };

@@ -234,9 +234,6 @@ fn a_feature_this_version_does_not_have() {
 homeserver = "http://127.0.0.1:8008"
 [outbound]
 proxy = "socks5://127.0.0.1:9050"
-[keys]
-agreement = 2
-store = "/var/lib/fedgate/keys.redb"
 "#,
         &[],
         r#"
@@ -246,20 +243,43 @@ error: outbound.proxy = "socks5://127.0.0.1:9050": this version reaches other se
  4 | proxy = "socks5://127.0.0.1:9050"
    |         ^^^^^^^^^^^^^^^^^^^^^^^^^
    = help: leave it out, or set it to ""
+"#,
+    );
+}
 
-error: keys.agreement = 2: this version trusts the first valid answer and cannot wait for agreement
-  --> fedgate.toml:6:13
+#[test]
+fn more_witnesses_than_there_are() {
+    shows(
+        r#"server_name = "example.org"
+homeserver = "http://127.0.0.1:8008"
+[keys]
+agreement = 2
+store = "keys.redb"
+"#,
+        &[],
+        r#"
+error: keys.store = "keys.redb": the path is not absolute
+  --> fedgate.toml:5:9
    |
- 6 | agreement = 2
+ 5 | store = "keys.redb"
+   |         ^^^^^^^^^^^
+   = help: write the whole path, starting with /, so that it does not depend on where fedgate is started
+"#,
+    );
+    shows(
+        r#"server_name = "example.org"
+homeserver = "http://127.0.0.1:8008"
+[keys]
+agreement = 2
+"#,
+        &[],
+        r#"
+error: keys.agreement asks for 2 witnesses, and there are 1
+  --> fedgate.toml:4:13
+   |
+ 4 | agreement = 2
    |             ^
-   = help: leave it out, or set it to 1
-
-error: keys.store = "/var/lib/fedgate/keys.redb": this version keeps keys in memory only
-  --> fedgate.toml:7:9
-   |
- 7 | store = "/var/lib/fedgate/keys.redb"
-   |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: leave it out, or set it to ""
+   = help: add [[notaries]] sections, or ask for less: the server itself and each notary count as one
 "#,
     );
 }

@@ -16,10 +16,10 @@ use super::answer::{ANSWER_BYTES_MAX, Judge, QUERY_TARGET, query};
 use super::{FetchError, KeyFetcher, KeyRequest, printable};
 use crate::clock::Clock;
 use crate::config::Homeserver;
+use crate::keys::record::Source;
 use crate::net::NetError;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
-use crate::proto::validity::Provenance;
 use crate::proto::{ServerName, Timestamp};
 
 /// How long a homeserver without key query is not asked again, in milliseconds: as long as a new
@@ -149,12 +149,8 @@ fn is_unrecognized(status: u16, body: &[u8]) -> bool {
 
 #[async_trait]
 impl KeyFetcher for HomeserverFetcher {
-    fn provenance(&self) -> Provenance {
-        Provenance::Homeserver
-    }
-
-    fn name(&self) -> &str {
-        "homeserver"
+    fn source(&self) -> &Source {
+        &Source::Homeserver
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {

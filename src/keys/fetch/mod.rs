@@ -13,9 +13,9 @@ pub use homeserver::HomeserverFetcher;
 pub use notary::NotaryFetcher;
 pub use origin::OriginFetcher;
 
+use super::record::Source;
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
-use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// What is asked for.
@@ -80,11 +80,8 @@ fn printable(text: &str) -> String {
 /// One source of keys.
 #[async_trait]
 pub trait KeyFetcher: Send + Sync + 'static {
-    /// Which kind of source this is.
-    fn provenance(&self) -> Provenance;
-
-    /// Which source this is, for people: "origin", "notary matrix.org".
-    fn name(&self) -> &str;
+    /// Which source this is.
+    fn source(&self) -> &Source;
 
     /// Asks for keys. Documents come back checked; an empty list means the source answered and has
     /// none. The caller sets the deadline.

@@ -7,18 +7,18 @@ use async_trait::async_trait;
 use super::answer::{ANSWER_BYTES_MAX, Judge, QUERY_TARGET, query};
 use super::{FetchError, KeyFetcher, KeyRequest, printable};
 use crate::config::Notary;
+use crate::keys::record::Source;
 use crate::net::FederationTransport;
 use crate::net::transport::FederationRequest;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
-use crate::proto::validity::Provenance;
 
 /// Asks one notary.
 pub struct NotaryFetcher {
     transport: Arc<dyn FederationTransport>,
     banned: BannedKeys,
     notary: Notary,
-    name: String,
+    source: Source,
 }
 
 impl NotaryFetcher {
@@ -28,19 +28,15 @@ impl NotaryFetcher {
         banned: BannedKeys,
         notary: Notary,
     ) -> Self {
-        let name = format!("notary {}", notary.server_name);
-        Self { transport, banned, notary, name }
+        let source = Source::Notary(notary.server_name.clone());
+        Self { transport, banned, notary, source }
     }
 }
 
 #[async_trait]
 impl KeyFetcher for NotaryFetcher {
-    fn provenance(&self) -> Provenance {
-        Provenance::Notary
-    }
-
-    fn name(&self) -> &str {
-        &self.name
+    fn source(&self) -> &Source {
+        &self.source
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
@@ -61,7 +57,7 @@ impl KeyFetcher for NotaryFetcher {
             tracing::warn!(
                 target: "fedgate::keys",
                 server = %request.server,
-                source = %self.name,
+                source = %self.source,
                 reason = %printable(reason),
                 "ignored one document of a notary's answer"
             );

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{FetchError, KeyFetcher, KeyRequest};
+use crate::keys::record::Source;
 use crate::net::FederationTransport;
 use crate::net::transport::FederationRequest;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::limits::SERVER_KEYS_BYTES_MAX;
 use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
-use crate::proto::validity::Provenance;
 
 /// Asks each server for its own keys.
 pub struct OriginFetcher {
@@ -28,12 +28,8 @@ impl OriginFetcher {
 
 #[async_trait]
 impl KeyFetcher for OriginFetcher {
-    fn provenance(&self) -> Provenance {
-        Provenance::Origin
-    }
-
-    fn name(&self) -> &str {
-        "origin"
+    fn source(&self) -> &Source {
+        &Source::Origin
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {

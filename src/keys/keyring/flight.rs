@@ -3,25 +3,40 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::time::{Instant, timeout_at};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::{BUSY_RETRY, FETCHES_MAX, Inner, KeyAnswer, KeysUnavailable, Look, all_retired};
+use super::{
+    BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeysUnavailable, Look, Stage,
+    all_retired,
+};
 use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
 use crate::keys::known::KnownKeys;
+use crate::keys::record::Source;
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
-use crate::proto::validity::Provenance;
-use crate::proto::{KeyId, ServerName};
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// A running fetch; every clone resolves to its end.
 pub(super) type Flight = Shared<BoxFuture<'static, FlightEnd>>;
 
-/// A source that is asked gets at least this much time, if there is that much left: discovery, TLS
-/// and the answer of a distant server.
-const SOURCE_TIME_MIN: Duration = Duration::from_secs(2);
+/// How long a fetch waits for its result to be on disk. Memory has it already; a disk that hangs
+/// must not hold up the request.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a fetch is to find.
+#[derive(Clone, Debug)]
+pub(super) struct Quest {
+    /// The keys.
+    pub(super) ids: Vec<KeyId>,
+    /// Whether their server has been seen before.
+    pub(super) is_known: bool,
+    /// For a refresh: the end of the window that is to be exceeded.
+    pub(super) refresh_after: Option<Timestamp>,
+}
 
 /// How a fetch has ended.
 #[derive(Clone, Debug)]
@@ -57,16 +72,23 @@ struct Findings {
     /// All that is known of the server by now.
     known: Option<Arc<KnownKeys>>,
     origin_spoke: bool,
+    /// Whether a document has been added.
+    changed: bool,
     /// One entry per source that has not given a usable key.
     causes: Vec<String>,
+    /// When the first source was asked.
+    since: Timestamp,
 }
 
+/// What one source has said.
+type Said<'a> = (&'a Source, usize, Result<Vec<ServerKeys>, FetchError>);
+
 impl Inner {
-    /// Starts a fetch of the keys `ids` of `server`.
-    pub(super) fn start(
+    /// Starts a fetch.
+    pub(super) fn launch(
         self: &Arc<Self>,
         server: ServerName,
-        ids: Vec<KeyId>,
+        quest: Quest,
         deadline: Instant,
     ) -> Flight {
         let landing = Landing { inner: Arc::clone(self), server };
@@ -74,7 +96,7 @@ impl Inner {
         // up. The deadline bounds its life.
         let task = tokio::spawn(async move {
             let inner = Arc::clone(&landing.inner);
-            inner.fly(&landing.server, ids, deadline).await
+            inner.fly(&landing.server, quest, deadline).await
         });
         let end = async move {
             task.await.unwrap_or_else(|error| {
@@ -85,147 +107,274 @@ impl Inner {
         end.boxed().shared()
     }
 
-    async fn fly(&self, server: &ServerName, ids: Vec<KeyId>, deadline: Instant) -> FlightEnd {
+    async fn fly(&self, server: &ServerName, mut quest: Quest, deadline: Instant) -> FlightEnd {
         let now = self.parts.clock.now();
-        let Look::Ask(ids) = self.look(server, &ids, now).await else {
-            return FlightEnd::LookAgain;
+        let known = if quest.refresh_after.is_some() {
+            self.known(server, now).await
+        } else {
+            let Look::Ask(ids, known) = self.look(server, &quest.ids, now).await else {
+                return FlightEnd::LookAgain;
+            };
+            quest.ids = ids;
+            known
+        };
+        let (places, lane) = if quest.is_known {
+            (&self.known_places, KNOWN_LANE)
+        } else {
+            (&self.first_seen_places, FIRST_SEEN_LANE)
         };
         // Who waits for a place for longer could not be served in the time left.
-        let boarding = deadline - self.parts.fetch_timeout / 2;
-        let Ok(Ok(_place)) = timeout_at(boarding, self.places.acquire()).await else {
-            let causes = format!("{FETCHES_MAX} fetches are running already");
+        let boarding = deadline - self.parts.policy.fetch_timeout / 2;
+        let Ok(Ok(_place)) = timeout_at(boarding, places.acquire()).await else {
+            let causes = format!("{} fetches are running already", lane.places);
             tracing::warn!(target: "fedgate::keys", %server, %causes, "no keys");
             return FlightEnd::Unavailable(KeysUnavailable { retry_after: BUSY_RETRY, causes });
         };
         let in_flight = self.parts.metrics.fetch_in_flight();
-        let findings = self.ask_in_turn(server, &ids, deadline).await;
+        let findings = self.ask_hedged(server, &quest, known, deadline).await;
         drop(in_flight);
-        self.parts.metrics.cache_entries.set(as_gauge(self.parts.store.servers().await));
-        self.judge(server, &ids, findings).await
+        self.save(server, &findings).await;
+        let (servers, bytes) = self.parts.cache.size().await;
+        self.parts.metrics.cache_size(servers, bytes);
+        self.judge(server, &quest, findings).await
     }
 
-    /// Asks one source after the other, until a requested key is valid or the origin has spoken:
-    /// nobody else may add to or take from what it says of itself.
-    async fn ask_in_turn(&self, server: &ServerName, ids: &[KeyId], deadline: Instant) -> Findings {
-        let known = self.parts.store.get(server).await;
-        let mut findings = Findings { known, origin_spoke: false, causes: Vec::new() };
-        let mut left = self.parts.fetchers.len();
-        for fetcher in &self.parts.fetchers {
-            let until = share_of_time(deadline, left);
-            left -= 1;
-            let name = fetcher.name();
-            match self.ask(fetcher.as_ref(), server, ids, until).await {
-                Ok(documents) if documents.is_empty() => {
-                    findings.causes.push(format!("{name}: has no keys of this server"));
+    /// Asks stage after stage: the next one as soon as the last has failed, or beside it when it
+    /// takes longer than its head start. Ends with a usable key, or when the origin has spoken:
+    /// nobody else may add to or take from what it says of itself. Who has not answered by then is
+    /// not waited for.
+    async fn ask_hedged(
+        &self,
+        server: &ServerName,
+        quest: &Quest,
+        known: Option<Arc<KnownKeys>>,
+        deadline: Instant,
+    ) -> Findings {
+        let mut findings = Findings {
+            known,
+            origin_spoke: false,
+            changed: false,
+            causes: Vec::new(),
+            since: self.parts.clock.now(),
+        };
+        let mut stages = self.parts.stages.iter().enumerate();
+        let mut running = FuturesUnordered::new();
+        let mut silent: Vec<&Source> = Vec::new();
+        let mut next_at = Instant::now();
+        let mut more = true;
+        loop {
+            // Witnesses that are needed anyhow are asked at once.
+            let eager = running.is_empty() || self.wants_witnesses(quest, &findings);
+            if more && (eager || next_at <= Instant::now()) {
+                match stages.next() {
+                    Some((number, Stage { sources, head_start })) => {
+                        for source in sources {
+                            silent.push(source.source());
+                            running.push(self.ask(source.as_ref(), number, server, quest));
+                        }
+                        next_at = Instant::now() + *head_start;
+                    }
+                    None => more = false,
                 }
-                Ok(documents) => {
-                    let origin = fetcher.provenance() == Provenance::Origin;
-                    findings.origin_spoke |= origin;
-                    self.keep(documents, fetcher.provenance(), &mut findings).await;
-                    if origin || self.any_valid(findings.known.as_deref(), ids) {
+                continue;
+            }
+            tokio::select! {
+                said = running.next() => {
+                    let Some((source, number, answer)) = said else { return findings };
+                    silent.retain(|other| *other != source);
+                    self.take_in(source, answer, quest, &mut findings).await;
+                    if self.is_settled(quest, &findings) {
+                        if number > 0 && self.any_usable(findings.known.as_deref(), quest) {
+                            self.parts.metrics.hedge_won(source.kind());
+                        }
                         return findings;
                     }
-                    findings.causes.push(format!("{name}: none of the requested keys is valid"));
                 }
-                Err(error) => findings.causes.push(format!("{name}: {error}")),
+                () = sleep_until(next_at), if more => {}
+                () = sleep_until(deadline) => {
+                    for source in silent {
+                        let error = NetError::Timeout("no answer in the time there is".to_owned());
+                        let error = FetchError::Net(error);
+                        self.parts.metrics.fetch_failed(source.kind(), &error);
+                        findings.causes.push(format!("{source}: {error}"));
+                    }
+                    return findings;
+                }
             }
         }
-        findings
     }
 
-    async fn ask(
+    async fn ask<'a>(
         &self,
-        fetcher: &dyn KeyFetcher,
+        fetcher: &'a dyn KeyFetcher,
+        stage: usize,
         server: &ServerName,
-        ids: &[KeyId],
-        until: Instant,
-    ) -> Result<Vec<ServerKeys>, FetchError> {
-        let metrics = &self.parts.metrics;
+        quest: &Quest,
+    ) -> Said<'a> {
+        let (metrics, source) = (&self.parts.metrics, fetcher.source());
+        let now = self.parts.clock.now();
         let request = KeyRequest {
             server: server.clone(),
-            key_ids: ids.to_vec(),
-            minimum_valid_until: self.parts.clock.now(),
+            key_ids: quest.ids.clone(),
+            minimum_valid_until: quest.refresh_after.map_or(now, |end| end.plus_ms(1)),
         };
         let started = Instant::now();
-        let answer = timeout_at(until, fetcher.fetch(&request)).await.unwrap_or_else(|_elapsed| {
-            let given = until.saturating_duration_since(started).as_millis();
-            Err(FetchError::Net(NetError::Timeout(format!("no answer within {given} ms"))))
-        });
+        let answer = fetcher.fetch(&request).await;
         let took = started.elapsed();
         match &answer {
             Ok(documents) => {
-                metrics.fetched(fetcher.provenance(), took);
+                metrics.fetched(source.kind(), took);
                 if !documents.is_empty() {
-                    log_documents(server, fetcher.name(), documents, took);
+                    log_documents(server, source, documents, took);
                 }
             }
             Err(FetchError::NotServed) => {}
             Err(error) => {
-                metrics.fetched(fetcher.provenance(), took);
-                metrics.fetch_failed(fetcher.provenance(), error);
+                metrics.fetched(source.kind(), took);
+                metrics.fetch_failed(source.kind(), error);
             }
         }
-        answer
+        (source, stage, answer)
     }
 
-    async fn keep(
+    async fn take_in(
         &self,
-        documents: Vec<ServerKeys>,
-        provenance: Provenance,
+        source: &Source,
+        answer: Result<Vec<ServerKeys>, FetchError>,
+        quest: &Quest,
         findings: &mut Findings,
     ) {
+        match answer {
+            Ok(documents) if documents.is_empty() => {
+                findings.causes.push(format!("{source}: has no keys of this server"));
+            }
+            Ok(documents) => {
+                findings.origin_spoke |= *source == Source::Origin;
+                self.keep(documents, source, findings).await;
+                if !findings.origin_spoke && !self.any_usable(findings.known.as_deref(), quest) {
+                    let cause = format!("{source}: none of the requested keys is valid");
+                    findings.causes.push(cause);
+                }
+            }
+            Err(error) => findings.causes.push(format!("{source}: {error}")),
+        }
+    }
+
+    /// Whether a requested key is there, and only witnesses are missing.
+    fn wants_witnesses(&self, quest: &Quest, findings: &Findings) -> bool {
+        let Some(known) = &findings.known else { return self.parts.policy.agreement > 1 };
+        let now = self.parts.clock.now();
+        let lacks = |id: &KeyId| {
+            matches!(known.answer(id, now), KeyAnswer::Valid(_)) && !self.is_agreed(known, id)
+        };
+        quest.ids.iter().any(lacks)
+    }
+
+    /// Whether two witnesses have shown different bodies for a key that is not trusted yet.
+    fn is_disputed(&self, quest: &Quest, findings: &Findings) -> bool {
+        let Some(known) = &findings.known else { return false };
+        self.parts.policy.agreement > 1
+            && quest.ids.iter().any(|id| known.conflict_since(id, findings.since).is_some())
+    }
+
+    fn is_settled(&self, quest: &Quest, findings: &Findings) -> bool {
+        if self.is_disputed(quest, findings) {
+            return true;
+        }
+        let usable = self.any_usable(findings.known.as_deref(), quest);
+        usable || (findings.origin_spoke && !self.wants_witnesses(quest, findings))
+    }
+
+    async fn keep(&self, documents: Vec<ServerKeys>, source: &Source, findings: &mut Findings) {
         let fetched_at = self.parts.clock.now();
+        let binding = self.parts.policy.binding;
         for keys in documents {
-            let stored = StoredKeys { keys, fetched_at, provenance };
-            let inserted = self.parts.store.insert(stored).await;
+            let stored = StoredKeys { keys, fetched_at, source: source.clone() };
+            let base = findings.known.as_ref();
+            let inserted = self.parts.cache.insert(stored, binding, base).await;
             for collision in inserted.collisions {
-                self.parts.metrics.collided(provenance);
+                self.parts.metrics.collided(source.kind());
                 tracing::warn!(
                     target: "fedgate::keys",
                     %collision,
                     "a key ID has changed its key: either the server lost its key and uses the \
-                     ID again, or somebody shows a false key; a restart forgets what is known"
+                     ID again, or somebody shows a false key"
                 );
             }
             findings.known = Some(inserted.known);
+            findings.changed = true;
         }
     }
 
-    fn any_valid(&self, known: Option<&KnownKeys>, ids: &[KeyId]) -> bool {
+    /// Puts what has been learnt on disk.
+    async fn save(&self, server: &ServerName, findings: &Findings) {
+        let (Some(store), Some(known), true) =
+            (&self.parts.store, &findings.known, findings.changed)
+        else {
+            return;
+        };
+        match timeout(SAVE_TIMEOUT, store.save(server, known.to_record())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.parts.metrics.store_failed(&error);
+                tracing::warn!(
+                    target: "fedgate::keys",
+                    %server,
+                    %error,
+                    "keys are in memory only until this is mended"
+                );
+            }
+            // It is queued, and written as soon as the disk takes it.
+            Err(_elapsed) => {
+                tracing::warn!(target: "fedgate::keys", %server, "the store of keys is slow");
+            }
+        }
+    }
+
+    /// Whether a requested key is valid as long as is wanted, and agreed on.
+    fn any_usable(&self, known: Option<&KnownKeys>, quest: &Quest) -> bool {
         let now = self.parts.clock.now();
-        let valid = |known: &KnownKeys, id| matches!(known.answer(id, now), KeyAnswer::Valid(_));
-        known.is_some_and(|known| ids.iter().any(|id| valid(known, id)))
+        let usable = |known: &KnownKeys, id| match self.answer(known, id, now) {
+            KeyAnswer::Valid(key) => {
+                quest.refresh_after.is_none_or(|end| key.effective_until > end)
+            }
+            KeyAnswer::Expired { .. } | KeyAnswer::Retired { .. } | KeyAnswer::Unknown => false,
+        };
+        known.is_some_and(|known| quest.ids.iter().any(|id| usable(known, id)))
     }
 
     /// What follows from the findings, for those who wait and for those who ask next.
-    async fn judge(&self, server: &ServerName, ids: &[KeyId], findings: Findings) -> FlightEnd {
+    async fn judge(&self, server: &ServerName, quest: &Quest, mut findings: Findings) -> FlightEnd {
         let now = self.parts.clock.now();
-        let Findings { known, origin_spoke, causes } = findings;
-        let valid = self.any_valid(known.as_deref(), ids);
-        if let Some(known) = &known
-            && (valid || origin_spoke)
+        let usable = self.any_usable(findings.known.as_deref(), quest);
+        let unagreed = self.without_agreement(server, quest, &findings);
+        let origin_spoke = findings.origin_spoke;
+        if let Some(known) = &findings.known
+            && (usable || origin_spoke)
+            && unagreed.is_none()
         {
-            if valid {
+            if usable {
                 self.floors.succeeded(server).await;
             } else {
                 self.floors.absent(server, now).await;
             }
-            if !causes.is_empty() {
-                let causes = causes.join("; ");
+            if !findings.causes.is_empty() {
+                let causes = findings.causes.join("; ");
                 tracing::debug!(target: "fedgate::keys", %server, causes, "not every source helped");
             }
             return FlightEnd::Answered { known: Arc::clone(known), origin_spoke };
         }
-        let causes: Arc<str> = if causes.is_empty() {
+        findings.causes.extend(unagreed);
+        let causes: Arc<str> = if findings.causes.is_empty() {
             Arc::from("no source is configured")
         } else {
-            Arc::from(causes.join("; "))
+            Arc::from(findings.causes.join("; "))
         };
         let retry_after = self.floors.failed(server, now, &causes).await;
         // The origin could not be asked just now, but the key has been seen retired, by others or
         // earlier: that is enough to refuse, and not enough to keep from asking the origin again.
-        if let Some(known) = known
-            && all_retired(&known, ids, now)
+        if let Some(known) = findings.known
+            && all_retired(&known, &quest.ids, now)
         {
             return FlightEnd::Answered { known, origin_spoke };
         }
@@ -233,21 +382,36 @@ impl Inner {
         tracing::warn!(target: "fedgate::keys", %server, %causes, retry_after_s = next, "no keys");
         FlightEnd::Unavailable(KeysUnavailable { retry_after, causes: causes.to_string() })
     }
+
+    /// Why a requested key that was shown is not trusted all the same: too few have shown it, or
+    /// others have shown another.
+    fn without_agreement(
+        &self,
+        server: &ServerName,
+        quest: &Quest,
+        findings: &Findings,
+    ) -> Option<String> {
+        let known = findings.known.as_ref()?;
+        let disputed = self.is_disputed(quest, findings);
+        if disputed {
+            self.parts.metrics.disagreements.inc();
+            for id in &quest.ids {
+                if let Some(told) = known.dispute(id) {
+                    tracing::warn!(target: "fedgate::keys", %server, %id, told, "witnesses disagree");
+                }
+            }
+            return Some("witnesses disagree on the key; the log says who showed which".to_owned());
+        }
+        if self.any_usable(Some(known), quest) || !self.wants_witnesses(quest, findings) {
+            return None;
+        }
+        let shown = quest.ids.iter().map(|id| known.witnesses(id)).max().unwrap_or(0);
+        let wanted = self.parts.policy.agreement;
+        Some(format!("{shown} of the {wanted} witnesses that keys.agreement asks for show the key"))
+    }
 }
 
-/// Until when the next of `left` sources may take: an equal share of the time left.
-fn share_of_time(deadline: Instant, left: usize) -> Instant {
-    let now = Instant::now();
-    let remaining = deadline.saturating_duration_since(now);
-    let sources = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
-    now + (remaining / sources).max(SOURCE_TIME_MIN).min(remaining)
-}
-
-fn as_gauge(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn log_documents(server: &ServerName, source: &str, documents: &[ServerKeys], took: Duration) {
+fn log_documents(server: &ServerName, source: &Source, documents: &[ServerKeys], took: Duration) {
     let keys: Vec<&str> = documents
         .iter()
         .flat_map(|document| document.verify_keys().keys())
@@ -259,7 +423,7 @@ fn log_documents(server: &ServerName, source: &str, documents: &[ServerKeys], to
     tracing::info!(
         target: "fedgate::keys",
         %server,
-        source,
+        %source,
         keys = keys.join(" "),
         valid_until_ts = valid_until.map(|until| until.as_ms()),
         dropped,

@@ -5,12 +5,17 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{FetchError, KeyRequest};
+use crate::keys::record::Source;
 use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, key_id};
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
 
+mod agreement;
 mod bounds;
+mod hedging;
+mod refreshing;
 mod sharing;
+mod stored;
 mod verdicts;
 
 /// A keyring with scripted sources.
@@ -18,31 +23,42 @@ struct House {
     keyring: Keyring,
     clock: Arc<ManualClock>,
     registry: Registry,
-    store: KeyCache,
+    cache: KeyCache,
 }
 
 impl House {
     fn new(fetchers: &[&Arc<ScriptedFetcher>]) -> Self {
-        Self::with_cache(fetchers, 1_000)
+        Self::with(fetchers, |_| {})
     }
 
-    fn with_cache(fetchers: &[&Arc<ScriptedFetcher>], entries_max: u64) -> Self {
+    /// A stage per source, save that notaries in a row are asked together.
+    fn with(fetchers: &[&Arc<ScriptedFetcher>], change: impl FnOnce(&mut KeyringParts)) -> Self {
         let clock = Arc::new(ManualClock::new(at(0)));
         let registry = Registry::new();
-        let store = KeyCache::new(entries_max);
-        let keyring = Keyring::new(KeyringParts {
-            store: store.clone(),
-            fetchers: fetchers.iter().map(|&fetcher| Arc::clone(fetcher) as _).collect(),
+        let cache = KeyCache::new(1 << 20);
+        let is_notary = |f: &&Arc<ScriptedFetcher>| matches!(f.source(), Source::Notary(_));
+        let stages = fetchers
+            .chunk_by(|one, next| is_notary(one) && is_notary(next))
+            .map(|sources| Stage {
+                sources: sources.iter().map(|&source| Arc::clone(source) as _).collect(),
+                head_start: HEAD_START,
+            })
+            .collect();
+        let mut parts = KeyringParts {
+            cache: cache.clone(),
+            store: None,
+            stages,
             clock: Arc::clone(&clock) as _,
             metrics: KeyMetrics::new(&registry).unwrap(),
-            fetch_timeout: Duration::from_secs(8),
-        });
-        Self { keyring, clock, registry, store }
+            policy: policy(),
+        };
+        change(&mut parts);
+        Self { cache: parts.cache.clone(), keyring: Keyring::new(parts), clock, registry }
     }
 
     async fn ask(&self, ids: &[&str]) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
         let ids: Vec<KeyId> = ids.iter().map(|id| key_id(id)).collect();
-        self.keyring.request_keys(&server().name, &ids).await
+        self.keyring.request_keys(&server().name, &ids, CLIENT).await
     }
 
     /// Asks for one key and gives the verdict in one word.
@@ -78,6 +94,17 @@ fn verdict(answers: &Result<Vec<KeyAnswer>, KeysUnavailable>) -> &'static str {
 }
 
 const ID: &str = "ed25519:1";
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+const HEAD_START: Duration = Duration::from_secs(1);
+
+fn policy() -> KeyPolicy {
+    KeyPolicy {
+        first_seen: FirstSeenRates { in_all: 10_000, per_network: 10_000 },
+        ..KeyPolicy::default()
+    }
+}
 
 fn server() -> TestServer {
     let mut server = TestServer::new("a.example");

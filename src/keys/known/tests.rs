@@ -1,5 +1,5 @@
 use super::*;
-use crate::keys::testing::{DAY, TestServer, at, key_id};
+use crate::keys::testing::{DAY, TestServer, at, key_id, no_bans, source_of};
 use Provenance::{Homeserver, Notary, Origin};
 
 const ID: &str = "ed25519:1";
@@ -39,7 +39,7 @@ fn r41_the_window_ends_after_its_last_millisecond() {
     let mut server = server();
     server.valid_until = at(5_000);
     let mut known = KnownKeys::default();
-    known.add(server.stored(at(0), Origin));
+    known.add(server.stored(at(0), Origin), BindingMode::Enforce);
     let expired = KeyAnswer::Expired { effective_until: at(5_000) };
     assert!(matches!(known.answer(&key_id(ID), at(4_999)), KeyAnswer::Valid(_)));
     assert!(matches!(known.answer(&key_id(ID), at(5_000)), KeyAnswer::Valid(_)));
@@ -51,7 +51,7 @@ fn r42_the_window_is_at_most_7_days_from_the_fetch() {
     let mut server = server();
     server.valid_until = at(3_650 * DAY);
     let mut known = KnownKeys::default();
-    known.add(server.stored(at(1_000), Origin));
+    known.add(server.stored(at(1_000), Origin), BindingMode::Enforce);
     let end = 1_000 + 7 * DAY;
     assert!(matches!(known.answer(&key_id(ID), at(end - 1)), KeyAnswer::Valid(_)));
     assert!(matches!(known.answer(&key_id(ID), at(end)), KeyAnswer::Valid(_)));
@@ -65,7 +65,7 @@ fn r40_a_key_that_is_current_and_old_in_one_document_is_retired() {
     server.add_key("ed25519:2");
     server.old_keys.insert(ID.to_owned(), (server.keys[ID], at(DAY)));
     let mut known = KnownKeys::default();
-    known.add(server.stored(at(0), Origin));
+    known.add(server.stored(at(0), Origin), BindingMode::Enforce);
     assert_eq!(known.answer(&key_id(ID), at(1)), KeyAnswer::Retired { expired_ts: at(DAY) });
 }
 
@@ -75,8 +75,8 @@ fn a_document_that_no_longer_lists_a_key_does_not_take_it_away() {
     other.add_key("ed25519:2");
     for provenance in [Homeserver, Notary, Origin] {
         let mut known = KnownKeys::default();
-        known.add(server().stored(at(0), Origin));
-        known.add(other.stored(at(1), provenance));
+        known.add(server().stored(at(0), Origin), BindingMode::Enforce);
+        known.add(other.stored(at(1), provenance), BindingMode::Enforce);
         valid_key(&known, at(2));
         assert!(matches!(known.answer(&key_id("ed25519:2"), at(2)), KeyAnswer::Valid(_)));
     }
@@ -88,8 +88,8 @@ fn only_the_origin_retires_a_valid_key() {
     for learnt_from in [Homeserver, Notary, Origin] {
         for provenance in [Homeserver, Notary, Origin] {
             let mut known = KnownKeys::default();
-            known.add(server().stored(at(0), learnt_from));
-            known.add(retired_server().stored(at(10), provenance));
+            known.add(server().stored(at(0), learnt_from), BindingMode::Enforce);
+            known.add(retired_server().stored(at(10), provenance), BindingMode::Enforce);
             let answer = known.answer(&key_id(ID), at(11));
             if provenance == Origin {
                 assert_eq!(answer, retired);
@@ -103,10 +103,10 @@ fn only_the_origin_retires_a_valid_key() {
 #[test]
 fn a_notary_retires_a_key_past_its_window() {
     let mut known = KnownKeys::default();
-    known.add(server().stored(at(0), Origin));
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
     let mut later = retired_server();
     later.valid_until = at(9 * DAY);
-    known.add(later.stored(at(8 * DAY), Notary));
+    known.add(later.stored(at(8 * DAY), Notary), BindingMode::Enforce);
     let retired = KeyAnswer::Retired { expired_ts: at(5) };
     assert_eq!(known.answer(&key_id(ID), at(8 * DAY)), retired);
 }
@@ -115,8 +115,8 @@ fn a_notary_retires_a_key_past_its_window() {
 fn a_retired_key_comes_back_by_the_origin_only() {
     for provenance in [Homeserver, Notary, Origin] {
         let mut known = KnownKeys::default();
-        known.add(retired_server().stored(at(0), Origin));
-        known.add(server().stored(at(10), provenance));
+        known.add(retired_server().stored(at(0), Origin), BindingMode::Enforce);
+        known.add(server().stored(at(10), provenance), BindingMode::Enforce);
         let answer = known.answer(&key_id(ID), at(11));
         if provenance == Origin {
             assert!(matches!(answer, KeyAnswer::Valid(_)), "{answer:?}");
@@ -127,40 +127,26 @@ fn a_retired_key_comes_back_by_the_origin_only() {
 }
 
 #[test]
-fn the_first_time_of_retirement_stays() {
-    for second in [4, 6] {
-        let mut known = KnownKeys::default();
-        known.add(retired_server().stored(at(0), Origin));
-        let mut again = server();
-        again.add_key("ed25519:2");
-        again.retire(ID, at(second));
-        known.add(again.stored(at(10), Origin));
-        let expired_ts = at(second.min(5));
-        assert_eq!(known.answer(&key_id(ID), at(11)), KeyAnswer::Retired { expired_ts });
-    }
-}
-
-#[test]
 fn retirement_is_sure_while_the_origins_document_is_current() {
     let id = key_id(ID);
     let mut known = KnownKeys::default();
-    known.add(retired_server().stored(at(10), Origin));
+    known.add(retired_server().stored(at(10), Origin), BindingMode::Enforce);
     assert!(known.is_surely_retired(&id, at(DAY)));
     assert!(!known.is_surely_retired(&id, at(DAY + 1)));
     assert!(!known.is_surely_retired(&key_id("ed25519:2"), at(11)), "a current key");
     assert!(!known.is_surely_retired(&key_id("ed25519:3"), at(11)), "an unknown key");
     let mut known = KnownKeys::default();
-    known.add(retired_server().stored(at(10), Notary));
+    known.add(retired_server().stored(at(10), Notary), BindingMode::Enforce);
     assert!(!known.is_surely_retired(&id, at(11)));
 }
 
 #[test]
 fn the_origins_newest_document_decides_on_the_window() {
     let mut known = KnownKeys::default();
-    known.add(server().stored(at(0), Origin));
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
     let mut shorter = server();
     shorter.valid_until = at(500);
-    known.add(shorter.stored(at(1), Origin));
+    known.add(shorter.stored(at(1), Origin), BindingMode::Enforce);
     assert_eq!(valid_until(&known), at(500));
 }
 
@@ -168,14 +154,14 @@ fn the_origins_newest_document_decides_on_the_window() {
 fn others_can_only_prolong_a_window() {
     for provenance in [Homeserver, Notary] {
         let mut known = KnownKeys::default();
-        known.add(server().stored(at(0), Origin));
+        known.add(server().stored(at(0), Origin), BindingMode::Enforce);
         let mut shorter = server();
         shorter.valid_until = at(500);
-        known.add(shorter.stored(at(1), provenance));
+        known.add(shorter.stored(at(1), provenance), BindingMode::Enforce);
         assert_eq!(valid_until(&known), at(DAY));
         let mut longer = server();
         longer.valid_until = at(2 * DAY);
-        known.add(longer.stored(at(2), provenance));
+        known.add(longer.stored(at(2), provenance), BindingMode::Enforce);
         assert_eq!(valid_until(&known), at(2 * DAY));
         let KeyAnswer::Valid(key) = known.answer(&key_id(ID), at(3)) else { panic!() };
         assert_eq!(key.provenance, provenance, "the source that vouches for the window");
@@ -188,15 +174,15 @@ fn r62_a_changed_body_does_not_replace_an_origin_learnt_one() {
         let mut known = KnownKeys::default();
         let first = server().stored(at(0), Origin);
         let key = first.keys.verify_keys()[&key_id(ID)].clone();
-        assert_eq!(known.add(first), []);
+        assert_eq!(known.add(first, BindingMode::Enforce), []);
         let other = server_with_other_body().stored(at(1), provenance);
         let offered = other.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(other);
+        let collisions = known.add(other, BindingMode::Enforce);
         let expected = Collision {
             server: server().name,
             id: key_id(ID),
             known: (key.clone(), Origin),
-            offered: (offered, provenance),
+            offered: (offered, source_of(provenance)),
             replaced: false,
         };
         assert_eq!(collisions, [expected]);
@@ -215,11 +201,11 @@ fn r62_the_origin_replaces_what_only_others_said() {
         (Homeserver, Notary, false),
     ] {
         let mut known = KnownKeys::default();
-        known.add(server_with_other_body().stored(at(0), learnt_from));
+        known.add(server_with_other_body().stored(at(0), learnt_from), BindingMode::Enforce);
         let before = valid_key(&known, at(0));
         let honest = server().stored(at(1), provenance);
         let key = honest.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(honest);
+        let collisions = known.add(honest, BindingMode::Enforce);
         assert_eq!(collisions.len(), 1);
         assert_eq!(collisions[0].replaced, replaced, "{learnt_from:?} {provenance:?}");
         assert_eq!(valid_key(&known, at(2)), if replaced { key } else { before });
@@ -230,12 +216,13 @@ fn r62_the_origin_replaces_what_only_others_said() {
 fn r62_a_key_the_origin_has_confirmed_stays_confirmed() {
     let mut known = KnownKeys::default();
     let key = server().checked().verify_keys()[&key_id(ID)].clone();
-    known.add(server().stored(at(0), Notary));
-    known.add(server().stored(at(1), Origin));
+    known.add(server().stored(at(0), Notary), BindingMode::Enforce);
+    known.add(server().stored(at(1), Origin), BindingMode::Enforce);
     let mut longer = server();
     longer.valid_until = at(3 * DAY);
-    known.add(longer.stored(at(2), Notary));
-    let collisions = known.add(server_with_other_body().stored(at(3), Origin));
+    known.add(longer.stored(at(2), Notary), BindingMode::Enforce);
+    let collisions =
+        known.add(server_with_other_body().stored(at(3), Origin), BindingMode::Enforce);
     assert!(!collisions[0].replaced);
     assert_eq!(valid_key(&known, at(4)), key);
 }
@@ -243,11 +230,11 @@ fn r62_a_key_the_origin_has_confirmed_stays_confirmed() {
 #[test]
 fn r62_an_old_key_with_another_body_is_a_collision_too() {
     let mut known = KnownKeys::default();
-    known.add(server().stored(at(0), Origin));
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
     let mut other = server_with_other_body();
     other.add_key("ed25519:2");
     other.retire(ID, at(1));
-    assert_eq!(known.add(other.stored(at(2), Origin)).len(), 1);
+    assert_eq!(known.add(other.stored(at(2), Origin), BindingMode::Enforce).len(), 1);
     valid_key(&known, at(3));
 }
 
@@ -259,7 +246,7 @@ fn documents_per_server_are_bounded_and_the_newest_stays() {
     for n in 0..count {
         let mut server = TestServer::new("a.example");
         server.add_key(&id(n));
-        known.add(server.stored(at(n as u64), Origin));
+        known.add(server.stored(at(n as u64), Origin), BindingMode::Enforce);
     }
     assert_eq!(known.documents().len(), DOCUMENTS_PER_SERVER_MAX);
     for n in 0..count {
@@ -271,12 +258,12 @@ fn documents_per_server_are_bounded_and_the_newest_stays() {
 #[test]
 fn documents_without_a_valid_key_make_room_first() {
     let mut known = KnownKeys::default();
-    known.add(server().stored(at(0), Origin));
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
     for n in 2..=DOCUMENTS_PER_SERVER_MAX + 4 {
         let mut expired = TestServer::new("a.example");
         expired.add_key(&format!("ed25519:{n}"));
         expired.valid_until = at(1);
-        known.add(expired.stored(at(n as u64), Origin));
+        known.add(expired.stored(at(n as u64), Origin), BindingMode::Enforce);
     }
     assert_eq!(known.documents().len(), DOCUMENTS_PER_SERVER_MAX);
     valid_key(&known, at(100));
@@ -286,8 +273,104 @@ fn documents_without_a_valid_key_make_room_first() {
 fn a_document_nobody_needs_is_let_go() {
     let mut known = KnownKeys::default();
     for n in 0..100 {
-        known.add(server().stored(at(n), Origin));
+        known.add(server().stored(at(n), Origin), BindingMode::Enforce);
     }
     assert_eq!(known.documents().len(), 1);
     assert!(known.size_bytes() < 2_000, "{}", known.size_bytes());
+}
+
+/// MSC4499, the freeze: a new owner of an old name cannot rewrite its past.
+#[test]
+fn r62_the_origin_does_not_replace_a_provisional_key_past_its_window() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Notary), BindingMode::Enforce);
+    let mut later = server_with_other_body();
+    later.valid_until = at(99 * DAY);
+    let collisions = known.add(later.stored(at(8 * DAY), Origin), BindingMode::Enforce);
+    assert!(!collisions[0].replaced);
+    let mut known = KnownKeys::default();
+    known.add(retired_server().stored(at(0), Notary), BindingMode::Enforce);
+    let collisions =
+        known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
+    assert!(!collisions[0].replaced, "nor a retired one");
+}
+
+#[test]
+fn the_first_expired_ts_wins() {
+    for (first, again) in [(5, 9), (9, 5)] {
+        let mut known = KnownKeys::default();
+        for (time, expired_ts) in [(10, first), (11, again)] {
+            let mut server = server();
+            server.add_key("ed25519:2");
+            server.retire(ID, at(expired_ts));
+            known.add(server.stored(at(time), Origin), BindingMode::Enforce);
+        }
+        let answer = KeyAnswer::Retired { expired_ts: at(first) };
+        assert_eq!(known.answer(&key_id(ID), at(20)), answer);
+    }
+}
+
+/// A document fetched at a time that has yet to come says nothing about now (threat K7).
+#[test]
+fn k7_a_document_from_the_future_is_not_current() {
+    let mut eternal = server();
+    eternal.valid_until = Timestamp::MAX;
+    let mut known = KnownKeys::default();
+    known.add(eternal.stored(at(DAY), Origin), BindingMode::Enforce);
+    let edge = DAY - CLOCK_SET_BACK_MS_MAX;
+    assert!(matches!(known.answer(&key_id(ID), at(edge)), KeyAnswer::Valid(_)));
+    assert!(matches!(known.answer(&key_id(ID), at(edge - 1)), KeyAnswer::Expired { .. }));
+    // And gives way to one of now, from anybody.
+    known.add(server().stored(at(0), Notary), BindingMode::Enforce);
+    assert_eq!(valid_until(&known), at(DAY));
+}
+
+#[test]
+fn key_ids_are_bounded_and_the_origin_has_the_first_right_to_them() {
+    let mut known = KnownKeys::default();
+    let fill = |known: &mut KnownKeys, name: &str, count: usize, provenance| {
+        for chunk in 0..count.div_ceil(100) {
+            let mut server = TestServer::new("a.example");
+            for n in 0..100.min(count) {
+                server.add_key(&format!("ed25519:{name}{chunk}_{n}"));
+            }
+            known.add(server.stored(at(0), provenance), BindingMode::Enforce);
+        }
+    };
+    fill(&mut known, "notary", 1_200, Notary);
+    assert_eq!(known.to_record().bindings.len(), KEY_IDS_PER_SERVER_MAX);
+    fill(&mut known, "origin", 1, Origin);
+    let record = known.to_record();
+    assert_eq!(record.bindings.len(), KEY_IDS_PER_SERVER_MAX);
+    assert!(record.bindings.iter().any(|binding| binding.learnt_from == Origin));
+}
+
+#[test]
+fn a_record_says_all_that_was_known() {
+    let mut known = KnownKeys::default();
+    known.add(retired_server().stored(at(0), Notary), BindingMode::Enforce);
+    known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
+    let record = known.to_record();
+    let (again, refused) = KnownKeys::from_record(record.clone(), &server().name, &no_bans());
+    assert_eq!((again.to_record(), refused), (record, vec![]));
+    for id in ["ed25519:1", "ed25519:2", "ed25519:3"] {
+        assert_eq!(again.answer(&key_id(id), at(2)), known.answer(&key_id(id), at(2)));
+    }
+}
+
+#[test]
+fn a_record_of_another_server_or_with_a_changed_document_gives_no_key() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
+    let record = known.to_record();
+    let other = TestServer::new("b.example").name;
+    let (read, refused) = KnownKeys::from_record(record.clone(), &other, &no_bans());
+    assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 1));
+    let mut changed = record;
+    let raw = String::from_utf8(changed.documents[0].raw.to_vec()).unwrap();
+    let later = at(DAY).as_ms().to_string();
+    assert!(raw.contains(&later));
+    changed.documents[0].raw = raw.replace(&later, &at(2 * DAY).as_ms().to_string()).into();
+    let (read, refused) = KnownKeys::from_record(changed, &server().name, &no_bans());
+    assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 1));
 }

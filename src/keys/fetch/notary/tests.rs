@@ -20,7 +20,7 @@ async fn fetch(transport: Arc<ScriptedTransport>) -> Result<Vec<ServerKeys>, Fet
     let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
     let notary = Notary { server_name: notary().name, verify_keys };
     let fetcher = NotaryFetcher::new(transport, no_bans(), notary);
-    assert_eq!(fetcher.name(), "notary notary.example");
+    assert_eq!(fetcher.source().to_string(), "notary notary.example");
     fetcher.fetch(&request(&origin(), &["ed25519:1"])).await
 }
 

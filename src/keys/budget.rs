@@ -1,0 +1,142 @@
+//! How many first-seen servers may be looked up: any stranger can make up names (threat F6).
+//!
+//! Known servers are never counted: a flood of made-up names must not touch them.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use moka::future::Cache;
+use tokio::time::Instant;
+
+/// Client networks remembered; those used least are forgotten, and start with a full budget again.
+const NETWORKS_MAX: u64 = 65_536;
+
+/// What is saved up at most, in seconds' worth of the rate: joining a large room brings hundreds of
+/// first-seen servers at once.
+const BURST_SECONDS: u32 = 16;
+
+/// The networks that one customer of a provider has, usually: the notes' /24 and /56.
+const IPV4_PREFIX: u8 = 24;
+const IPV6_PREFIX: u8 = 56;
+
+/// Fetches of first-seen servers per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstSeenRates {
+    /// Over all clients. Not zero.
+    pub in_all: u32,
+    /// From one client network. Not zero.
+    pub per_network: u32,
+}
+
+/// A leaky bucket, as the time at which it will be full again (GCRA). It runs on tokio's clock, which
+/// tests can pause; the crates that do this have clocks of their own.
+#[derive(Debug)]
+struct Bucket {
+    interval: Duration,
+    empty_at: Instant,
+}
+
+impl Bucket {
+    fn new(per_second: u32) -> Self {
+        Self { interval: Duration::from_secs(1) / per_second.max(1), empty_at: Instant::now() }
+    }
+
+    /// Takes one; or says how long there will be none.
+    fn take(&mut self) -> Result<(), Duration> {
+        let now = Instant::now();
+        let burst = Duration::from_secs(BURST_SECONDS.into()).max(self.interval);
+        let next = self.empty_at.max(now) + self.interval;
+        if next > now + burst {
+            return Err(next - now - burst);
+        }
+        self.empty_at = next;
+        Ok(())
+    }
+}
+
+/// The budgets of fetches for first-seen servers.
+pub(super) struct Budget {
+    rates: FirstSeenRates,
+    in_all: Mutex<Bucket>,
+    networks: Cache<IpNet, Arc<Mutex<Bucket>>>,
+}
+
+impl Budget {
+    pub(super) fn new(rates: FirstSeenRates) -> Self {
+        let in_all = Mutex::new(Bucket::new(rates.in_all));
+        Self { rates, in_all, networks: Cache::new(NETWORKS_MAX) }
+    }
+
+    /// Takes one fetch on behalf of `client`; or says how long none is left for it, and whose budget
+    /// is used up. The network's comes first, so that one network cannot use up everybody's.
+    pub(super) async fn take(&self, client: IpAddr) -> Result<(), (Duration, &'static str)> {
+        let fresh = async { Arc::new(Mutex::new(Bucket::new(self.rates.per_network))) };
+        let network = self.networks.get_with(network_of(client), fresh).await;
+        let own = network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        own.map_err(|wait| (wait, "this client's network"))?;
+        let all = self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take();
+        all.map_err(|wait| (wait, "all clients"))
+    }
+}
+
+/// The network `client` is counted under.
+fn network_of(client: IpAddr) -> IpNet {
+    let client = client.to_canonical();
+    let prefix = if client.is_ipv4() { IPV4_PREFIX } else { IPV6_PREFIX };
+    IpNet::new(client, prefix).map_or_else(|_invalid| IpNet::from(client), |net| net.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: FirstSeenRates = FirstSeenRates { in_all: 10, per_network: 2 };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    async fn taken(budget: &Budget, client: &str, tries: usize) -> usize {
+        let mut taken = 0;
+        for _ in 0..tries {
+            taken += usize::from(budget.take(ip(client)).await.is_ok());
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f6_a_network_has_its_burst_and_then_its_rate() {
+        let budget = Budget::new(RATES);
+        assert_eq!(taken(&budget, "192.0.2.1", 100).await, 32);
+        // Neighbours share; others do not.
+        assert_eq!(taken(&budget, "192.0.2.200", 100).await, 0);
+        assert_eq!(taken(&budget, "::ffff:192.0.2.3", 100).await, 0);
+        assert_eq!(taken(&budget, "198.51.100.1", 10).await, 10);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(taken(&budget, "192.0.2.1", 100).await, 10);
+        let (wait, whose) = budget.take(ip("192.0.2.1")).await.unwrap_err();
+        assert_eq!((wait, whose), (Duration::from_millis(500), "this client's network"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f6_all_networks_together_keep_to_one_budget() {
+        let budget = Budget::new(RATES);
+        let mut sum = 0;
+        for n in 0..100 {
+            sum += taken(&budget, &format!("2001:db8:0:{n:x}00::1"), 10).await;
+        }
+        assert_eq!(sum, 160);
+        let (_, whose) = budget.take(ip("203.0.113.9")).await.unwrap_err();
+        assert_eq!(whose, "all clients");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(taken(&budget, "203.0.113.9", 100).await, 10);
+    }
+
+    #[test]
+    fn ipv6_neighbours_are_one_network() {
+        assert_eq!(network_of(ip("2001:db8:1:2ff::1")), network_of(ip("2001:db8:1:200::9")));
+        assert_ne!(network_of(ip("2001:db8:1:200::1")), network_of(ip("2001:db8:1:300::1")));
+    }
+}
