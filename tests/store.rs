@@ -1,7 +1,7 @@
 //! The store of keys under what machines do to it: killed processes, full disks, directories that
 //! may not be written.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;

@@ -154,20 +154,21 @@ async fn a_full_disk_says_what_to_do() {
 
 #[tokio::test]
 async fn many_saves_at_a_time_wait_for_the_disk_few_times() {
-    const SAVES: usize = 4_000;
+    const SAVES: usize = 2_000;
     let disk = Arc::new(Disk::default());
     let store = FileStore::on_disk(&disk).unwrap();
     let before = disk.syncs.load(Ordering::SeqCst);
     let names = (0..SAVES).map(|number| ServerName::parse(&format!("n{number}")).unwrap());
     let names: Vec<_> = names.collect();
     let saves = names.iter().map(|name| store.save(name, record(&server(0), 1)));
-    let mut saves = join_all(saves);
+    let mut saves = Box::pin(tokio::task::unconstrained(join_all(saves)));
     // All are queued while the disk is busy with the first of them.
     let busy = disk.bytes.lock().unwrap();
-    assert_eq!((&mut saves).now_or_never(), None);
+    assert_eq!(saves.as_mut().now_or_never(), None);
     drop(busy);
     assert!(saves.await.iter().all(Result::is_ok));
     assert_eq!(store.count().await, Ok(SAVES as u64));
     let syncs = disk.syncs.load(Ordering::SeqCst) - before;
-    assert!(syncs <= 4, "{syncs} syncs for two transactions");
+    // Two transactions, in which the file grows.
+    assert!(syncs <= 10, "{syncs} syncs");
 }
