@@ -56,7 +56,7 @@ fn open(path: &Path) -> FileStore {
     opened.store
 }
 
-/// The test program itself, to run [`child_writer`] on the store at `path`.
+/// The test program itself, to run `child_writer` on the store at `path`.
 fn child(path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test program"));
     with_child_arguments(&mut command, path);

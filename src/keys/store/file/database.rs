@@ -14,13 +14,13 @@ pub(super) type Definition = TableDefinition<'static, &'static str, &'static [u8
 /// Records by the names of their servers.
 pub(super) const SERVERS: Definition = TableDefinition::new("servers");
 
-/// The operator's rules, under [`RULES_NAME`].
+/// The operator's rules, under `RULES_NAME`.
 pub(super) const RULES: Definition = TableDefinition::new("rules");
 
 /// The one row of the rules.
 pub(super) const RULES_NAME: &str = "rules";
 
-/// What the file says of itself: the schema, under [`SCHEMA_NAME`].
+/// What the file says of itself: the schema, under `SCHEMA_NAME`.
 pub(super) const META: Definition = TableDefinition::new("meta");
 
 /// The row of the schema: its number in decimal, sealed, so that no damage makes it look newer.
