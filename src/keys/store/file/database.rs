@@ -86,10 +86,11 @@ impl Database {
     }
 
     fn close(&self) {
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Held until the file's lock is free: who opens it again would take us for another process.
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // Whatever it still has to say was said by the call that failed.
         let _closed = guarded(|| {
-            drop(open);
+            drop(open.take());
             Ok(())
         });
     }
