@@ -1,5 +1,8 @@
 //! Where what is known of servers' keys is kept over restarts.
 
+mod encode;
+pub mod file;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -7,6 +10,8 @@ use async_trait::async_trait;
 use super::record::ServerRecord;
 use super::rules::Rules;
 use crate::proto::ServerName;
+
+pub use file::FileStore;
 
 /// Keeps one record per server, and the operator's rules. The seam for stores that several gates
 /// share.
