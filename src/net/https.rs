@@ -14,6 +14,7 @@ use rustls::RootCertStore;
 use self::dialer::Dialer;
 pub use self::roots::RootsError;
 use super::address::AddressPolicy;
+use super::discovery::cache::WellKnownCache;
 use super::discovery::driver::{Discovered, Discovery};
 use super::discovery::well_known::{HttpsAnswer, HttpsGet};
 use super::discovery::{Endpoint, Ports};
@@ -54,6 +55,7 @@ impl Default for Timeouts {
 pub struct HttpsTransport {
     client: Client,
     ports: Ports,
+    well_known: WellKnownCache,
     well_known_timeout: Duration,
 }
 
@@ -73,13 +75,15 @@ impl HttpsTransport {
     ) -> Result<Self, rustls::Error> {
         let dialer = Dialer::new(dns, policy, roots, timeouts)?;
         let client = Client { dialer, timeouts };
-        Ok(Self { client, ports, well_known_timeout: timeouts.well_known })
+        let well_known = WellKnownCache::new(fastrand::Rng::new());
+        Ok(Self { client, ports, well_known, well_known_timeout: timeouts.well_known })
     }
 
     async fn discover(&self, server: &ServerName) -> Result<Discovered, NetError> {
         let discovery = Discovery {
             dns: self.client.dialer.dns(),
             https: &self.client,
+            cache: &self.well_known,
             ports: self.ports,
             well_known_timeout: self.well_known_timeout,
         };
