@@ -37,6 +37,22 @@ const QUERY_RETRIES: usize = 1;
 /// Time for all questions about a name together, with retries and other name servers.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most answers that are remembered. One that is made to be large (64 KiB over TCP) takes about 1 MiB
+/// as records, so this bounds the memory at strangers' disposal to 256 MiB; usual ones take a few KiB.
+const CACHED_ANSWERS_MAX: u64 = 256;
+
+/// How long an answer is remembered at most, whatever its TTL: a server that moves is found again
+/// within the hour.
+const POSITIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long it is remembered at least that something does not exist. Some answers bring no TTL for
+/// that, and one request asks for the same thing more than once.
+const NEGATIVE_TTL_MIN: Duration = Duration::from_secs(5);
+
+/// How long it is remembered at most that something does not exist: RFC 2308 (section 5) lets it be
+/// hours, in which a server that was just set up would not be found.
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
+
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// One target of an SRV record.
@@ -64,8 +80,9 @@ pub trait Dns: Send + Sync + 'static {
 
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
 ///
-/// Names are asked for as they are, never with the system's search domains. Nothing is cached here:
-/// keys are, and name servers do it better.
+/// Names are asked for as they are, never with the system's search domains. Answers are remembered
+/// for as long as their TTL says, within bounds; failures are not. Whoever dials checks the addresses
+/// it got and dials those, so a remembered answer is checked like a new one.
 pub struct HickoryDns {
     resolver: TokioResolver,
     hosts: Hosts,
@@ -106,7 +123,10 @@ impl HickoryDns {
         let mut options = ResolverOpts::default();
         options.timeout = QUERY_TIMEOUT;
         options.attempts = QUERY_RETRIES;
-        options.cache_size = 0;
+        options.cache_size = CACHED_ANSWERS_MAX;
+        options.positive_max_ttl = Some(POSITIVE_TTL_MAX);
+        options.negative_min_ttl = Some(NEGATIVE_TTL_MIN);
+        options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
         // The hosts file is looked into here: a name in it is not asked for at all, while hickory
         // would still ask for the kind of address the file has none of.
         options.use_hosts_file = ResolveHosts::Never;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, SRV};
+use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -16,6 +16,8 @@ use super::*;
 enum Script {
     Answer(Vec<Record>),
     Code(ResponseCode),
+    /// The name does not exist, which may be remembered for as many seconds.
+    Missing(u32),
     Silence,
 }
 
@@ -47,6 +49,10 @@ impl NameServer {
                 match script.get(&question) {
                     Some(Script::Silence) => continue,
                     Some(Script::Code(code)) => message.metadata.response_code = *code,
+                    Some(Script::Missing(seconds)) => {
+                        message.metadata.response_code = ResponseCode::NXDomain;
+                        message.add_authority(soa(*seconds));
+                    }
                     Some(Script::Answer(records)) => {
                         message.add_answers(records.iter().cloned());
                     }
@@ -69,6 +75,10 @@ impl NameServer {
         asked.sort();
         asked.dedup();
         asked
+    }
+
+    fn times_asked(&self) -> usize {
+        self.asked.lock().expect("unpoisoned").len()
     }
 }
 
@@ -97,6 +107,12 @@ fn cname(name: &str, target: &str) -> Record {
 fn srv(name: &str, priority: u16, weight: u16, port: u16, target: &str) -> Record {
     let target = Name::from_ascii(target).expect("a name");
     record(name, RData::SRV(SRV::new(priority, weight, port, target)))
+}
+
+fn soa(negative_ttl: u32) -> Record {
+    let root = Name::root();
+    let soa = SOA::new(root.clone(), root.clone(), 1, 7_200, 3_600, 86_400, negative_ttl);
+    Record::from_rdata(root, negative_ttl, RData::SOA(soa))
 }
 
 fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -325,5 +341,89 @@ fn without_name_servers_the_local_one_is_asked() {
         let (config, _) = system_conf::parse_resolv_conf(text).expect("a configuration");
         let servers: Vec<IpAddr> = config.name_servers().iter().map(|server| server.ip).collect();
         assert_eq!(servers, addresses(&[expected]), "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_remembered() {
+    let (host, alias) = ("kept.example.org.", "alias.example.org.");
+    let service = "_matrix._tcp.example.org.";
+    let server = NameServer::start(&[
+        (host, RecordType::A, Script::Answer(vec![a(host, [1, 1, 1, 1])])),
+        (host, RecordType::AAAA, Script::Answer(vec![aaaa(host, V6)])),
+        (alias, RecordType::A, Script::Answer(vec![cname(alias, host), a(host, [1, 1, 1, 1])])),
+        (alias, RecordType::AAAA, Script::Answer(vec![cname(alias, host)])),
+        (service, RecordType::SRV, Script::Answer(vec![srv(service, 1, 1, 1, host)])),
+    ])
+    .await;
+    let dns = server.dns();
+    let found = async || {
+        let one = dns.addresses("kept.example.org").await.expect("addresses");
+        let other = dns.addresses("alias.example.org").await.expect("addresses");
+        (one, other, dns.srv("_matrix._tcp.example.org").await.expect("records"))
+    };
+    let first = found().await;
+    let asked = server.times_asked();
+    assert_eq!(first.0, addresses(&["1.1.1.1", "2a01:4f8::1"]));
+    assert_eq!(found().await, first);
+    assert_eq!(dns.addresses("KEPT.example.org").await.as_ref(), Ok(&first.0), "in any case");
+    assert_eq!(server.times_asked(), asked, "the second time, nothing is asked");
+}
+
+#[tokio::test]
+async fn an_answer_is_remembered_for_its_ttl_and_no_longer_than_an_hour() {
+    let name = "ttl.example.org.";
+    for (ttl, expected) in [(60, 60), (3_601, 3_600), (604_800, 3_600)] {
+        let mut answer = a(name, [1, 1, 1, 1]);
+        answer.ttl = ttl;
+        let server =
+            NameServer::start(&[(name, RecordType::A, Script::Answer(vec![answer]))]).await;
+        let dns = server.dns();
+        let before = tokio::time::Instant::now().into_std();
+        let lookup = dns.resolver.lookup(name, RecordType::A).await.expect("an address");
+        let after = tokio::time::Instant::now().into_std();
+        let lifetime = Duration::from_secs(expected);
+        let valid_until = lookup.valid_until();
+        assert!((before + lifetime..=after + lifetime).contains(&valid_until), "{ttl}");
+    }
+}
+
+/// The resolver's clock is the real one, so that the bounds are looked at and not waited for. Without
+/// the lower one, what may be remembered for no time would be asked for again.
+#[tokio::test]
+async fn what_does_not_exist_is_remembered() {
+    let missing = |seconds| Script::Missing(seconds);
+    let server = NameServer::start(&[
+        ("long.example.org.", RecordType::A, missing(86_400)),
+        ("long.example.org.", RecordType::AAAA, missing(86_400)),
+        ("zero.example.org.", RecordType::A, missing(0)),
+        ("zero.example.org.", RecordType::AAAA, missing(0)),
+        ("nodata.example.org.", RecordType::A, Script::Answer(Vec::new())),
+        ("nodata.example.org.", RecordType::AAAA, Script::Answer(Vec::new())),
+    ])
+    .await;
+    let dns = server.dns();
+    for host in ["long.example.org", "zero.example.org", "nodata.example.org", "no.example.org"] {
+        assert_eq!(dns.addresses(host).await, Ok(Vec::new()), "{host}");
+        let asked = server.times_asked();
+        assert_eq!(dns.addresses(host).await, Ok(Vec::new()), "{host}");
+        assert_eq!(server.times_asked(), asked, "{host}");
+    }
+    let options = dns.resolver.options();
+    assert_eq!(options.negative_min_ttl, Some(Duration::from_secs(5)));
+    assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(300)));
+    assert_eq!(options.cache_size, 256);
+}
+
+#[tokio::test]
+async fn failures_are_not_remembered() {
+    let name = "broken.example.org.";
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let server = NameServer::start(&[(name, RecordType::SRV, Script::Code(code))]).await;
+        let dns = server.dns();
+        dns.srv("broken.example.org").await.expect_err("no answer");
+        let asked = server.times_asked();
+        dns.srv("broken.example.org").await.expect_err("no answer");
+        assert!(server.times_asked() > asked, "{code}");
     }
 }
