@@ -3,6 +3,7 @@
 
 mod dialer;
 mod exchange;
+pub mod proxy;
 pub mod roots;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use rustls::RootCertStore;
 
 use self::dialer::Dialer;
+pub use self::proxy::{OutboundProxy, ProxyError, ProxyScheme};
 pub use self::roots::RootsError;
 use super::address::AddressPolicy;
 use super::discovery::cache::WellKnownCache;
@@ -60,8 +62,8 @@ pub struct HttpsTransport {
 }
 
 impl HttpsTransport {
-    /// A transport that resolves names with `dns`, dials what `policy` lets it, and trusts
-    /// certificates that lead to `roots`.
+    /// A transport that resolves names with `dns`, dials what `policy` lets it, through `proxy` if
+    /// there is one, and trusts certificates that lead to `roots`.
     ///
     /// # Errors
     ///
@@ -70,10 +72,11 @@ impl HttpsTransport {
         dns: Arc<dyn Dns>,
         policy: AddressPolicy,
         roots: RootCertStore,
+        proxy: Option<OutboundProxy>,
         ports: Ports,
         timeouts: Timeouts,
     ) -> Result<Self, rustls::Error> {
-        let dialer = Dialer::new(dns, policy, roots, timeouts)?;
+        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts)?;
         let client = Client { dialer, timeouts };
         let well_known = WellKnownCache::new(fastrand::Rng::new());
         Ok(Self { client, ports, well_known, well_known_timeout: timeouts.well_known })

@@ -232,32 +232,23 @@ fn a_feature_this_version_does_not_have() {
     shows(
         r#"server_name = "example.org"
 homeserver = "http://127.0.0.1:8008"
-[outbound]
-proxy = "socks5://127.0.0.1:9050"
 [keys]
 agreement = 2
 store = "/var/lib/fedgate/keys.redb"
 "#,
         &[],
         r#"
-error: outbound.proxy = "socks5://127.0.0.1:9050": this version reaches other servers directly, without a proxy
-  --> fedgate.toml:4:9
-   |
- 4 | proxy = "socks5://127.0.0.1:9050"
-   |         ^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: leave it out, or set it to ""
-
 error: keys.agreement = 2: this version trusts the first valid answer and cannot wait for agreement
-  --> fedgate.toml:6:13
+  --> fedgate.toml:4:13
    |
- 6 | agreement = 2
+ 4 | agreement = 2
    |             ^
    = help: leave it out, or set it to 1
 
 error: keys.store = "/var/lib/fedgate/keys.redb": this version keeps keys in memory only
-  --> fedgate.toml:7:9
+  --> fedgate.toml:5:9
    |
- 7 | store = "/var/lib/fedgate/keys.redb"
+ 5 | store = "/var/lib/fedgate/keys.redb"
    |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    = help: leave it out, or set it to ""
 "#,
