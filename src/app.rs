@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Homeserver, KeySource, Mode, Outbound};
+use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::KeyFetcher;
@@ -30,7 +30,7 @@ use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
 use crate::net::dns::HickoryDns;
-use crate::net::https::{HttpsTransport, Timeouts, roots};
+use crate::net::https::{HttpsTransport, OutboundProxy, ProxyError, ProxyScheme, Timeouts, roots};
 use crate::proto::ServerName;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::Provenance;
@@ -366,7 +366,20 @@ pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, St
     };
     let dns = Arc::new(dns.map_err(|error| failed(&error))?);
     let policy = AddressPolicy::new(outbound.allowed_ranges.clone());
-    let transport = HttpsTransport::new(dns, policy, roots, Ports::default(), Timeouts::default())
+    let proxy = outbound.proxy.as_ref().map(outbound_proxy).transpose();
+    let proxy = proxy.map_err(|error| failed(&error))?;
+    let (ports, timeouts) = (Ports::default(), Timeouts::default());
+    let transport = HttpsTransport::new(dns, policy, roots, proxy, ports, timeouts)
         .map_err(|error| failed(&error))?;
     Ok(Arc::new(transport))
+}
+
+fn outbound_proxy(proxy: &config::OutboundProxy) -> Result<OutboundProxy, ProxyError> {
+    let scheme = match proxy.scheme {
+        config::ProxyScheme::Http => ProxyScheme::Http,
+        config::ProxyScheme::Socks5 => ProxyScheme::Socks5,
+    };
+    let credentials =
+        proxy.credentials.as_ref().map(|both| (both.user.as_str(), both.password.as_str()));
+    OutboundProxy::new(scheme, &proxy.host, proxy.port, credentials)
 }

@@ -161,6 +161,7 @@ async fn start_gate(homeserver: &Homeserver, authority: &Authority) -> Result<Ap
         Arc::new(HickoryDns::from_system().map_err(DemoError::from_display)?),
         AddressPolicy::new(vec![loopback]),
         authority.roots()?,
+        None,
         Ports::default(),
         Timeouts::default(),
     )?;

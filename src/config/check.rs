@@ -174,11 +174,13 @@ fn outbound(reader: &mut Reader<'_>) -> Option<Outbound> {
     let ca_file = reader.optional("outbound.ca_file", values::absolute_path);
     let allowed_ranges = reader.list("outbound.allowed_ranges", values::range);
     let dns_servers = reader.list("outbound.dns_servers", values::dns_server);
-    let proxy = reader.text("outbound.proxy", |text| {
-        only_empty(text, "this version reaches other servers directly, without a proxy")
-    });
-    proxy?;
-    Some(Outbound { ca_file: ca_file?, allowed_ranges: allowed_ranges?, dns_servers: dns_servers? })
+    let proxy = reader.text("outbound.proxy", values::outbound_proxy);
+    Some(Outbound {
+        ca_file: ca_file?,
+        allowed_ranges: allowed_ranges?,
+        dns_servers: dns_servers?,
+        proxy: proxy?,
+    })
 }
 
 fn only_empty(text: &str, message: &str) -> values::Checked<()> {

@@ -1,5 +1,6 @@
 //! What is wrong with the settings, said so that the operator can put it right at once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,9 +118,18 @@ impl fmt::Display for Pointer<'_> {
         let Place::File(place) = self.0 else { return Ok(()) };
         let margin = margin(self.0);
         writeln!(f, " {margin} |")?;
-        writeln!(f, " {} | {}", place.line, shown(&place.line_text))?;
-        let before = " ".repeat(place.column.saturating_sub(1).min(SHOWN_CHARS_MAX));
-        writeln!(f, " {margin} | {before}{}", "^".repeat(place.width.clamp(1, SHOWN_CHARS_MAX)))
+        let line = shown(&place.line_text);
+        writeln!(f, " {} | {line}", place.line)?;
+        let before = place.column.saturating_sub(1).min(SHOWN_CHARS_MAX);
+        // Hidden credentials make a line shorter than what was marked on it.
+        let hidden = place
+            .line_text
+            .chars()
+            .count()
+            .min(SHOWN_CHARS_MAX)
+            .saturating_sub(line.chars().count());
+        let width = place.width.min(SHOWN_CHARS_MAX).saturating_sub(hidden).max(1);
+        writeln!(f, " {margin} | {}{}", " ".repeat(before), "^".repeat(width))
     }
 }
 
@@ -176,6 +186,7 @@ fn floor_boundary(text: &str, index: usize) -> usize {
 
 /// `text` as one line without control characters, cut short.
 fn shown(text: &str) -> String {
+    let text = without_credentials(text);
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut line: String = text.chars().take(SHOWN_CHARS_MAX).map(clean).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
@@ -186,9 +197,26 @@ fn shown(text: &str) -> String {
 
 /// `text` in quotes, escaped as TOML has it, cut short.
 pub(crate) fn quoted(text: &str) -> String {
+    let text = without_credentials(text);
     match text.char_indices().nth(SHOWN_CHARS_MAX).and_then(|(at, _)| text.get(..at)) {
         Some(start) => toml_string(&format!("{start}...")),
-        None => toml_string(text),
+        None => toml_string(&text),
+    }
+}
+
+/// `text`, a value or a line of the file, with `***` for what may be the credentials of a URL:
+/// everything up to the last `@`, from the scheme or else the opening quote on. Rather too much is
+/// hidden than a password shown; it may hold any character, and the URL may be wrong.
+pub(super) fn without_credentials(text: &str) -> Cow<'_, str> {
+    let Some((before, after)) = text.rsplit_once('@') else { return Cow::Borrowed(text) };
+    let start = match (before.find("://"), before.find(['"', '\''])) {
+        (Some(scheme), _) => scheme + "://".len(),
+        (None, Some(quote)) => quote + 1,
+        (None, None) => 0,
+    };
+    match before.split_at_checked(start) {
+        Some((kept, hidden)) if !hidden.is_empty() => Cow::Owned(format!("{kept}***@{after}")),
+        _ => Cow::Borrowed(text),
     }
 }
 

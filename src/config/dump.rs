@@ -1,4 +1,4 @@
-//! The settings as they count, as a settings file. There are no secrets among them.
+//! The settings as they count, as a settings file. Credentials are left out.
 
 use super::Config;
 use super::options::SECTIONS;

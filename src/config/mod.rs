@@ -18,6 +18,7 @@ mod values;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -170,6 +171,45 @@ pub struct Outbound {
     pub allowed_ranges: Vec<IpNet>,
     /// Name servers to ask instead of the system's (`ip:port`).
     pub dns_servers: Vec<SocketAddr>,
+    /// The proxy that connections are made through.
+    pub proxy: Option<OutboundProxy>,
+}
+
+/// A proxy on the way to other servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundProxy {
+    /// How it is spoken to.
+    pub scheme: ProxyScheme,
+    /// A host name or an address (IPv6 without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What it asks for.
+    pub credentials: Option<ProxyCredentials>,
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyScheme {
+    /// HTTP/1.1 with CONNECT.
+    Http,
+    /// SOCKS5 (RFC 1928).
+    Socks5,
+}
+
+/// User name and password for a proxy. Not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyCredentials {
+    /// The user name. Never empty.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for ProxyCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyCredentials(***)")
+    }
 }
 
 /// How keys are found.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, FilePlace, Place, toml_string};
+use super::diagnostic::{Diagnostic, FilePlace, Place, toml_string, without_credentials};
 use super::options::{self, Default, Kind, Opt, Section};
 use super::sources::{Document, Sources};
 use super::suggest;
@@ -265,12 +265,12 @@ fn owned(value: &Spanned<DeValue<'_>>, at: &dyn Fn(std::ops::Range<usize>) -> Pl
     Value { raw, place: at(value.span()) }
 }
 
-/// As TOML, on one line.
+/// As TOML, on one line, without credentials.
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(text) | Self::Other(text) => f.write_str(text),
-            Self::Text(text) => f.write_str(&toml_string(text)),
+            Self::Text(text) => f.write_str(&toml_string(&without_credentials(text))),
             Self::List(items) => {
                 f.write_str("[")?;
                 for (index, item) in items.iter().enumerate() {

@@ -3,6 +3,7 @@
 mod layers;
 mod meanings;
 mod mistakes;
+mod proxy;
 mod sample;
 
 use std::ffi::OsString;

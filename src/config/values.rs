@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
-use super::Homeserver;
 use super::suggest;
+use super::{Homeserver, OutboundProxy, ProxyCredentials, ProxyScheme};
 use crate::proto::base64::decode_array;
 use crate::proto::ed25519::{VerifyKey, VerifyKeyError};
 use crate::proto::{KeyId, ServerName};
@@ -18,6 +18,10 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Port of a name server, unless given.
 const DNS_PORT: u16 = 53;
+
+/// Longest user name and password for a SOCKS5 proxy, together in bytes: what the buffer of
+/// hyper-util's handshake (262 bytes) holds beside the rest of it.
+const SOCKS_CREDENTIALS_BYTES_MAX: usize = 234;
 
 /// What is wrong with a value, and the fix.
 #[derive(Debug)]
@@ -116,6 +120,46 @@ fn host_and_port(authority: &str) -> Checked<(String, u16)> {
             "write a host name, an IPv4 address, or an IPv6 address in brackets",
         ))
     }
+}
+
+/// `http://[user:password@]host:port` or `socks5://[user:password@]host:port`; `None` when empty. The
+/// credentials are taken as they are, without percent-encoding, and are in no [`Problem`].
+pub(super) fn outbound_proxy(text: &str) -> Checked<Option<OutboundProxy>> {
+    const FIX: &str = "write \"http://host:port\" or \"socks5://host:port\", with user:password@ \
+         before the host if the proxy asks for it";
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let http = text.strip_prefix("http://").map(|rest| (ProxyScheme::Http, rest));
+    let socks = || text.strip_prefix("socks5://").map(|rest| (ProxyScheme::Socks5, rest));
+    let (scheme, rest) = http.or_else(socks).ok_or_else(|| {
+        Problem::new("it is neither an HTTP proxy (CONNECT) nor a SOCKS5 proxy", FIX)
+    })?;
+    let (credentials, authority) = match rest.rsplit_once('@') {
+        Some((credentials, authority)) => (Some(credentials), authority),
+        None => (None, rest),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let (host, port) =
+        host_and_port(authority).map_err(|problem| Problem::new(problem.message, FIX))?;
+    let credentials = credentials.map(|text| proxy_credentials(text, scheme)).transpose()?;
+    Ok(Some(OutboundProxy { scheme, host, port, credentials }))
+}
+
+fn proxy_credentials(text: &str, scheme: ProxyScheme) -> Checked<ProxyCredentials> {
+    let Some((user, password)) = text.split_once(':').filter(|(user, _)| !user.is_empty()) else {
+        return Err(Problem::new(
+            "the credentials are not a user name and a password",
+            "write them as user:password@ before the host, or leave them out",
+        ));
+    };
+    if scheme == ProxyScheme::Socks5 && user.len() + password.len() > SOCKS_CREDENTIALS_BYTES_MAX {
+        return Err(Problem::new(
+            "the credentials are too long for a SOCKS5 proxy",
+            format!("use at most {SOCKS_CREDENTIALS_BYTES_MAX} bytes for both together"),
+        ));
+    }
+    Ok(ProxyCredentials { user: user.to_owned(), password: password.to_owned() })
 }
 
 /// An absolute path of a file.

@@ -16,7 +16,8 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
-use tokio::time::timeout;
+use moka::future::Cache;
+use tokio::time::{Instant, timeout};
 
 use super::NetError;
 
@@ -36,6 +37,22 @@ const QUERY_RETRIES: usize = 1;
 
 /// Time for all questions about a name together, with retries and other name servers.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most answers that are remembered: four for each of a thousand servers (two kinds of addresses, two
+/// SRV names). With as many records and as long names as there can be, one takes about 11 KiB.
+const CACHED_ANSWERS_MAX: u64 = 4_096;
+
+/// How long an answer is remembered at most, whatever its TTL: a server that moves is found again
+/// within the hour.
+const POSITIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long it is remembered at least that something does not exist. Some answers bring no TTL for
+/// that, and one request asks for the same thing more than once.
+const NEGATIVE_TTL_MIN: Duration = Duration::from_secs(5);
+
+/// How long it is remembered at most that something does not exist: RFC 2308 (section 5) lets it be
+/// hours, in which a server that was just set up would not be found.
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -64,12 +81,21 @@ pub trait Dns: Send + Sync + 'static {
 
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
 ///
-/// Names are asked for as they are, never with the system's search domains. Nothing is cached here:
-/// keys are, and name servers do it better.
+/// Names are asked for as they are, never with the system's search domains. Answers are remembered
+/// for as long as their TTL says, within bounds; failures are not. Whoever dials checks the addresses
+/// it got and dials those, so a remembered answer is checked like a new one.
 pub struct HickoryDns {
     resolver: TokioResolver,
+    answers: Cache<(Name, RecordType), Answer>,
     hosts: Hosts,
     timeout: Duration,
+}
+
+/// The records of an answer that are made use of.
+#[derive(Clone)]
+struct Answer {
+    records: Vec<Record>,
+    valid_until: Instant,
 }
 
 impl HickoryDns {
@@ -106,6 +132,8 @@ impl HickoryDns {
         let mut options = ResolverOpts::default();
         options.timeout = QUERY_TIMEOUT;
         options.attempts = QUERY_RETRIES;
+        // Hickory would keep whole messages. One that is made to be large (64 KiB over TCP, its names
+        // compressed) takes more than 1 MiB as records, so that a bound on their number is none.
         options.cache_size = 0;
         // The hosts file is looked into here: a name in it is not asked for at all, while hickory
         // would still ask for the kind of address the file has none of.
@@ -115,16 +143,47 @@ impl HickoryDns {
             .with_options(options)
             .build()
             .map_err(|error| NetError::Dns(format!("the resolver can not be made: {error}")))?;
-        Ok(Self { resolver, hosts, timeout: LOOKUP_TIMEOUT })
+        let answers = Cache::new(CACHED_ANSWERS_MAX);
+        Ok(Self { resolver, answers, hosts, timeout: LOOKUP_TIMEOUT })
     }
 
-    /// The records of one type; none when the name or the type does not exist.
+    /// The records of one type, remembered or asked for; none when the name or the type does not
+    /// exist.
     async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+        let question = (name.clone(), kind);
+        if let Some(answer) = self.answers.get(&question).await
+            && Instant::now() < answer.valid_until
+        {
+            return Ok(answer.records);
+        }
+        let (records, lifetime) = self.ask(name, kind).await?;
+        let answer = Answer { records: records.clone(), valid_until: Instant::now() + lifetime };
+        self.answers.insert(question, answer).await;
+        Ok(records)
+    }
+
+    /// Asks for the records of one type; says how long the answer holds.
+    async fn ask(
+        &self,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<(Vec<Record>, Duration), NetError> {
         let failed =
             |cause: &dyn Display| Err(NetError::Dns(format!("{kind} records of {name}: {cause}")));
         match timeout(self.timeout, self.resolver.lookup(name.clone(), kind)).await {
-            Ok(Ok(lookup)) => Ok(lookup.answers().to_vec()),
-            Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(_)))) => Ok(Vec::new()),
+            Ok(Ok(lookup)) => {
+                let records = of_use(lookup.answers(), kind);
+                if records.is_empty() {
+                    return Ok((records, NEGATIVE_TTL_MIN));
+                }
+                // Aliases on the way hold no longer than their own TTL.
+                let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
+                Ok((records, Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX)))
+            }
+            Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(none)))) => {
+                let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
+                Ok((Vec::new(), ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX)))
+            }
             Ok(Err(error)) => failed(&error),
             Err(_elapsed) => failed(&format_args!("no answer within {:?}", self.timeout)),
         }
@@ -162,10 +221,7 @@ impl Dns for HickoryDns {
 
     async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
         let records = self.records(&absolute(name)?, RecordType::SRV).await?;
-        let mut targets: Vec<SrvTarget> = records.iter().filter_map(srv_target).collect();
-        targets.sort_by_key(|target| target.priority);
-        targets.truncate(SRV_RECORDS_MAX);
-        Ok(targets)
+        Ok(records.iter().filter_map(srv_target).collect())
     }
 }
 
@@ -175,6 +231,20 @@ fn absolute(host: &str) -> Result<Name, NetError> {
         .map_err(|error| NetError::Dns(format!("{host} can not be asked for: {error}")))?;
     name.set_fqdn(true);
     Ok(name)
+}
+
+/// The records of type `kind`, as many as are made use of, best first.
+fn of_use(records: &[Record], kind: RecordType) -> Vec<Record> {
+    let mut records: Vec<Record> =
+        records.iter().filter(|record| record.record_type() == kind).cloned().collect();
+    if kind == RecordType::SRV {
+        records.sort_by_key(|record| srv_target(record).map(|target| target.priority));
+        records.truncate(SRV_RECORDS_MAX);
+    } else {
+        records.truncate(ADDRESSES_MAX);
+    }
+    records.shrink_to_fit();
+    records
 }
 
 fn addresses_in(records: &[Record]) -> Vec<IpAddr> {

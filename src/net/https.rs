@@ -3,6 +3,7 @@
 
 mod dialer;
 mod exchange;
+pub mod proxy;
 pub mod roots;
 
 use std::sync::Arc;
@@ -12,8 +13,10 @@ use async_trait::async_trait;
 use rustls::RootCertStore;
 
 use self::dialer::Dialer;
+pub use self::proxy::{OutboundProxy, ProxyError, ProxyScheme};
 pub use self::roots::RootsError;
 use super::address::AddressPolicy;
+use super::discovery::cache::WellKnownCache;
 use super::discovery::driver::{Discovered, Discovery};
 use super::discovery::well_known::{HttpsAnswer, HttpsGet};
 use super::discovery::{Endpoint, Ports};
@@ -54,12 +57,13 @@ impl Default for Timeouts {
 pub struct HttpsTransport {
     client: Client,
     ports: Ports,
+    well_known: WellKnownCache,
     well_known_timeout: Duration,
 }
 
 impl HttpsTransport {
-    /// A transport that resolves names with `dns`, dials what `policy` lets it, and trusts
-    /// certificates that lead to `roots`.
+    /// A transport that resolves names with `dns`, dials what `policy` lets it, through `proxy` if
+    /// there is one, and trusts certificates that lead to `roots`.
     ///
     /// # Errors
     ///
@@ -68,18 +72,21 @@ impl HttpsTransport {
         dns: Arc<dyn Dns>,
         policy: AddressPolicy,
         roots: RootCertStore,
+        proxy: Option<OutboundProxy>,
         ports: Ports,
         timeouts: Timeouts,
     ) -> Result<Self, rustls::Error> {
-        let dialer = Dialer::new(dns, policy, roots, timeouts)?;
+        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts)?;
         let client = Client { dialer, timeouts };
-        Ok(Self { client, ports, well_known_timeout: timeouts.well_known })
+        let well_known = WellKnownCache::new(fastrand::Rng::new());
+        Ok(Self { client, ports, well_known, well_known_timeout: timeouts.well_known })
     }
 
     async fn discover(&self, server: &ServerName) -> Result<Discovered, NetError> {
         let discovery = Discovery {
             dns: self.client.dialer.dns(),
             https: &self.client,
+            cache: &self.well_known,
             ports: self.ports,
             well_known_timeout: self.well_known_timeout,
         };

@@ -115,7 +115,10 @@ const OUTBOUND: Section = Section {
             "proxy",
             Kind::Text,
             Value(r#""""#),
-            "A proxy for outbound requests. This version has none: leave it empty.",
+            "A proxy that connections to other servers are made through: \"http://host:port\" (it\n\
+             must allow CONNECT) or \"socks5://host:port\", with user:password@ before the host if\n\
+             it asks for them. Names are resolved and addresses checked here all the same: the\n\
+             proxy is only ever asked for a permitted address.",
         ),
         option(
             "dns_servers",

@@ -228,26 +228,6 @@ error: outbound.allowed_ranges has "10.1.2.3/8": the address has bits behind the
 }
 
 #[test]
-fn a_feature_this_version_does_not_have() {
-    shows(
-        r#"server_name = "example.org"
-homeserver = "http://127.0.0.1:8008"
-[outbound]
-proxy = "socks5://127.0.0.1:9050"
-"#,
-        &[],
-        r#"
-error: outbound.proxy = "socks5://127.0.0.1:9050": this version reaches other servers directly, without a proxy
-  --> fedgate.toml:4:9
-   |
- 4 | proxy = "socks5://127.0.0.1:9050"
-   |         ^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: leave it out, or set it to ""
-"#,
-    );
-}
-
-#[test]
 fn more_witnesses_than_there_are() {
     shows(
         r#"server_name = "example.org"

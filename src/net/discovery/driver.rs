@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cache::WellKnownCache;
 use super::well_known::{self, HttpsGet};
 use super::{Endpoint, Ports, ResolutionStep};
 use crate::net::{Dns, NetError};
@@ -13,6 +14,8 @@ pub struct Discovery<'a> {
     pub dns: &'a dyn Dns,
     /// Gets well-known documents.
     pub https: &'a dyn HttpsGet,
+    /// Remembers what they said.
+    pub cache: &'a WellKnownCache,
     /// The ports that are used where a name brings none.
     pub ports: Ports,
     /// Time for the well-known document, with all its redirects. Many servers have none and drop
@@ -59,14 +62,19 @@ impl Discovery<'_> {
     }
 
     async fn well_known(&self, host: &str) -> Result<ServerName, NetError> {
-        let fetch = well_known::fetch(host, self.ports.https, self.https);
-        let answer =
-            tokio::time::timeout(self.well_known_timeout, fetch).await.unwrap_or_else(|_elapsed| {
-                let limit = self.well_known_timeout;
-                Err(NetError::Timeout(format!("no well-known document within {limit:?}")))
-            });
-        answer.inspect_err(|error| {
-            tracing::debug!(host, kind = error.kind(), %error, "no valid well-known document");
-        })
+        let limit = self.well_known_timeout;
+        // The time limit is within, so that its passing is remembered as well.
+        let fetch = async {
+            tokio::time::timeout(limit, well_known::fetch(host, self.ports.https, self.https))
+                .await
+                .unwrap_or_else(|_elapsed| {
+                    Err(NetError::Timeout(format!("no well-known document within {limit:?}")))
+                })
+                .inspect_err(|error| {
+                    let kind = error.kind();
+                    tracing::debug!(host, kind, %error, "no valid well-known document");
+                })
+        };
+        self.cache.get(host, fetch).await
     }
 }

@@ -4,6 +4,7 @@
 //! The steps are a machine without any IO: each waiting step says what it wants to know and takes
 //! the answer by value. [`driver`] asks the network for it.
 
+pub mod cache;
 pub mod driver;
 mod srv;
 pub mod well_known;

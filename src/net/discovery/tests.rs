@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::cache::WellKnownCache;
 use super::driver::Discovery;
 use super::well_known::{HttpsAnswer, HttpsGet};
 use super::*;
@@ -42,6 +43,7 @@ impl Network {
         let discovery = Discovery {
             dns: self,
             https: self,
+            cache: &WellKnownCache::new(fastrand::Rng::with_seed(7)),
             ports: Ports::default(),
             well_known_timeout: Duration::from_secs(4),
         };
@@ -87,7 +89,7 @@ impl HttpsGet for Network {
             return Err(NetError::Connect("refused".to_owned()));
         };
         let body = Bytes::from(format!(r#"{{"m.server":"{delegated}"}}"#));
-        Ok(HttpsAnswer { status: 200, location: None, body })
+        Ok(HttpsAnswer { status: 200, location: None, cache_control: None, body })
     }
 }
 

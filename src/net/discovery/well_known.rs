@@ -43,8 +43,19 @@ pub struct HttpsAnswer {
     pub status: u16,
     /// The `Location` header, as it came.
     pub location: Option<Bytes>,
+    /// The `Cache-Control` headers as they came, joined by commas.
+    pub cache_control: Option<Bytes>,
     /// The body, read whole; empty for a redirect (status 3xx), whose body is not read.
     pub body: Bytes,
+}
+
+/// What a valid document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    /// The delegated name.
+    pub server: ServerName,
+    /// The `Cache-Control` of the answer that held the document; that of redirects does not count.
+    pub cache_control: Option<Bytes>,
 }
 
 /// Gets the delegated name of `host` from port `port`.
@@ -53,13 +64,16 @@ pub struct HttpsAnswer {
 ///
 /// Any kind of [`NetError`]; [`NetError::Http`] when there is an answer and it is not a valid
 /// document. The discovery goes on without it in every case (R74).
-pub async fn fetch(host: &str, port: u16, https: &dyn HttpsGet) -> Result<ServerName, NetError> {
+pub async fn fetch(host: &str, port: u16, https: &dyn HttpsGet) -> Result<Delegation, NetError> {
     let mut url = Url { host: UrlHost::Dns(host.to_owned()), port: None, target: PATH.to_owned() };
     let mut visited = Vec::new();
     loop {
         let answer = https.get(&url.endpoint(port)?, &url.target, WELL_KNOWN_BYTES_MAX).await?;
         match answer.status {
-            200 => return delegated_name(&answer.body).map_err(|cause| url.failed(cause)),
+            200 => {
+                let server = delegated_name(&answer.body).map_err(|cause| url.failed(cause))?;
+                return Ok(Delegation { server, cache_control: answer.cache_control });
+            }
             301 | 302 | 303 | 307 | 308 => {}
             status => return Err(url.failed(&format!("status {status}"))),
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, SRV};
+use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -16,6 +16,8 @@ use super::*;
 enum Script {
     Answer(Vec<Record>),
     Code(ResponseCode),
+    /// The name does not exist, which may be remembered for as many seconds.
+    Missing(u32),
     Silence,
 }
 
@@ -47,6 +49,10 @@ impl NameServer {
                 match script.get(&question) {
                     Some(Script::Silence) => continue,
                     Some(Script::Code(code)) => message.metadata.response_code = *code,
+                    Some(Script::Missing(seconds)) => {
+                        message.metadata.response_code = ResponseCode::NXDomain;
+                        message.add_authority(soa(*seconds));
+                    }
                     Some(Script::Answer(records)) => {
                         message.add_answers(records.iter().cloned());
                     }
@@ -69,6 +75,10 @@ impl NameServer {
         asked.sort();
         asked.dedup();
         asked
+    }
+
+    fn times_asked(&self) -> usize {
+        self.asked.lock().expect("unpoisoned").len()
     }
 }
 
@@ -97,6 +107,12 @@ fn cname(name: &str, target: &str) -> Record {
 fn srv(name: &str, priority: u16, weight: u16, port: u16, target: &str) -> Record {
     let target = Name::from_ascii(target).expect("a name");
     record(name, RData::SRV(SRV::new(priority, weight, port, target)))
+}
+
+fn soa(negative_ttl: u32) -> Record {
+    let root = Name::root();
+    let soa = SOA::new(root.clone(), root.clone(), 1, 7_200, 3_600, 86_400, negative_ttl);
+    Record::from_rdata(root, negative_ttl, RData::SOA(soa))
 }
 
 fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -325,5 +341,98 @@ fn without_name_servers_the_local_one_is_asked() {
         let (config, _) = system_conf::parse_resolv_conf(text).expect("a configuration");
         let servers: Vec<IpAddr> = config.name_servers().iter().map(|server| server.ip).collect();
         assert_eq!(servers, addresses(&[expected]), "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_remembered() {
+    let (host, alias) = ("kept.example.org.", "alias.example.org.");
+    let service = "_matrix._tcp.example.org.";
+    let server = NameServer::start(&[
+        (host, RecordType::A, Script::Answer(vec![a(host, [1, 1, 1, 1])])),
+        (host, RecordType::AAAA, Script::Answer(vec![aaaa(host, V6)])),
+        (alias, RecordType::A, Script::Answer(vec![cname(alias, host), a(host, [1, 1, 1, 1])])),
+        (alias, RecordType::AAAA, Script::Answer(vec![cname(alias, host)])),
+        (service, RecordType::SRV, Script::Answer(vec![srv(service, 1, 1, 1, host)])),
+    ])
+    .await;
+    let dns = server.dns();
+    let found = async || {
+        let one = dns.addresses("kept.example.org").await.expect("addresses");
+        let other = dns.addresses("alias.example.org").await.expect("addresses");
+        (one, other, dns.srv("_matrix._tcp.example.org").await.expect("records"))
+    };
+    let first = found().await;
+    let asked = server.times_asked();
+    assert_eq!(first.0, addresses(&["1.1.1.1", "2a01:4f8::1"]));
+    assert_eq!(found().await, first);
+    assert_eq!(dns.addresses("KEPT.example.org").await.as_ref(), Ok(&first.0), "in any case");
+    assert_eq!(server.times_asked(), asked, "the second time, nothing is asked");
+}
+
+/// Whether what was asked for `name` now is still remembered after `age`. The clock only stands still
+/// while no packets are under way.
+async fn lasts(server: &NameServer, name: &str, age: Duration) -> bool {
+    let dns = server.dns();
+    let first = dns.srv(name).await.expect("an answer");
+    let asked = server.times_asked();
+    tokio::time::pause();
+    tokio::time::advance(age).await;
+    tokio::time::resume();
+    assert_eq!(dns.srv(name).await, Ok(first), "{name}");
+    server.times_asked() == asked
+}
+
+#[tokio::test]
+async fn answers_are_remembered_for_their_ttl_within_bounds() {
+    let name = "example.org.";
+    let alive = |ttl| {
+        let mut record = srv(name, 1, 1, 1, "a.example.");
+        record.ttl = ttl;
+        Script::Answer(vec![record])
+    };
+    let table = [
+        (alive(60), 60),
+        (alive(3_601), 3_600),
+        (alive(604_800), 3_600),
+        (Script::Missing(60), 60),
+        (Script::Missing(0), 5),
+        (Script::Missing(86_400), 300),
+        (Script::Code(ResponseCode::NXDomain), 5),
+        (Script::Answer(Vec::new()), 5),
+        (Script::Answer(vec![a(name, [1, 1, 1, 1])]), 5),
+    ];
+    for (script, seconds) in table {
+        let server = NameServer::start(&[(name, RecordType::SRV, script)]).await;
+        let lifetime = Duration::from_secs(seconds);
+        // The real clock goes on between, by far less than two seconds.
+        let before = lifetime - Duration::from_secs(2);
+        assert!(lasts(&server, "example.org", before).await, "{seconds} s: too short");
+        assert!(!lasts(&server, "example.org", lifetime).await, "{seconds} s: too long");
+    }
+}
+
+#[tokio::test]
+async fn of_a_large_answer_only_what_is_of_use_is_remembered() {
+    let (host, alias) = ("many.example.org.", "alias.example.org.");
+    let records = (0..40).map(|n| a(host, [1, 1, 1, n])).chain([cname(alias, host)]).collect();
+    let server = NameServer::start(&[(host, RecordType::A, Script::Answer(records))]).await;
+    let dns = server.dns();
+    dns.addresses("many.example.org").await.expect("addresses");
+    let question = (absolute(host).expect("a name"), RecordType::A);
+    let answer = dns.answers.get(&question).await.expect("an answer");
+    assert_eq!((answer.records.len(), answer.records.capacity()), (16, 16));
+}
+
+#[tokio::test]
+async fn failures_are_not_remembered() {
+    let name = "broken.example.org.";
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let server = NameServer::start(&[(name, RecordType::SRV, Script::Code(code))]).await;
+        let dns = server.dns();
+        dns.srv("broken.example.org").await.expect_err("no answer");
+        let asked = server.times_asked();
+        dns.srv("broken.example.org").await.expect_err("no answer");
+        assert!(server.times_asked() > asked, "{code}");
     }
 }

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Timeouts;
+use super::proxy::OutboundProxy;
 use crate::net::address::{AddressPolicy, Blocked};
 use crate::net::discovery::{DialHost, Endpoint};
 use crate::net::{Dns, NetError};
@@ -34,6 +35,7 @@ pub(super) struct Dialer {
     dns: Arc<dyn Dns>,
     policy: AddressPolicy,
     tls: TlsConnector,
+    proxy: Option<OutboundProxy>,
     timeouts: Timeouts,
 }
 
@@ -42,6 +44,7 @@ impl Dialer {
         dns: Arc<dyn Dns>,
         policy: AddressPolicy,
         roots: RootCertStore,
+        proxy: Option<OutboundProxy>,
         timeouts: Timeouts,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -52,7 +55,7 @@ impl Dialer {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A server is asked once in hours; tickets would only be memory at strangers' disposal.
         config.resumption = Resumption::disabled();
-        Ok(Self { dns, policy, tls: TlsConnector::from(Arc::new(config)), timeouts })
+        Ok(Self { dns, policy, tls: TlsConnector::from(Arc::new(config)), proxy, timeouts })
     }
 
     pub(super) fn dns(&self) -> &dyn Dns {
@@ -113,18 +116,32 @@ impl Dialer {
         Ok(addresses)
     }
 
+    /// One TCP connection to exactly `address`.
+    async fn tcp(&self, address: SocketAddr) -> Result<TcpStream, NetError> {
+        let failed = |error: std::io::Error| NetError::Connect(bounded(&error));
+        let connected = async {
+            match &self.proxy {
+                Some(proxy) => proxy.connect(address).await,
+                None => TcpStream::connect(address).await.map_err(failed),
+            }
+        };
+        let limit = self.timeouts.connect;
+        let tcp = timeout(limit, connected).await.map_err(|_elapsed| {
+            let through = self.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
+            let through = through.unwrap_or_default();
+            NetError::Timeout(format!("no connection{through} within {limit:?}"))
+        })??;
+        tcp.set_nodelay(true).map_err(failed)?;
+        Ok(tcp)
+    }
+
     /// One TCP connection to exactly `address`, and TLS on it.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
         address: SocketAddr,
     ) -> Result<TlsStream<TcpStream>, NetError> {
-        let limit = self.timeouts.connect;
-        let tcp = timeout(limit, TcpStream::connect(address))
-            .await
-            .map_err(|_elapsed| NetError::Timeout(format!("no connection within {limit:?}")))?
-            .map_err(|error| NetError::Connect(bounded(&error)))?;
-        tcp.set_nodelay(true).map_err(|error| NetError::Connect(bounded(&error)))?;
+        let tcp = self.tcp(address).await?;
         let limit = self.timeouts.tls;
         timeout(limit, self.tls.connect(endpoint.tls_name.clone(), tcp))
             .await

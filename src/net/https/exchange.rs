@@ -110,8 +110,11 @@ async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<HttpsAns
             }
         }
     }
+    let cache_control: Vec<&[u8]> =
+        head.headers.get_all(header::CACHE_CONTROL).iter().map(|value| value.as_bytes()).collect();
     Ok(HttpsAnswer {
         status: head.status.as_u16(),
+        cache_control: (!cache_control.is_empty()).then(|| cache_control.join(&b","[..]).into()),
         location: head
             .headers
             .get(header::LOCATION)

@@ -4,6 +4,7 @@ mod addresses;
 mod answers;
 mod certificates;
 mod discovery_rows;
+mod proxies;
 mod roots_files;
 
 use std::collections::BTreeMap;
@@ -263,7 +264,7 @@ fn transport_to(
 ) -> HttpsTransport {
     let allowed = allowed.iter().map(|range| range.parse().expect("a range")).collect();
     let policy = AddressPolicy::new(allowed);
-    HttpsTransport::new(Arc::new(names), policy, authority.roots(), ports, timeouts)
+    HttpsTransport::new(Arc::new(names), policy, authority.roots(), None, ports, timeouts)
         .expect("a transport")
 }
 

@@ -14,7 +14,8 @@ impl Web {
     fn with(mut self, url: &str, status: u16, location: Option<&str>, body: &str) -> Self {
         let location = location.map(|text| Bytes::copy_from_slice(text.as_bytes()));
         let body = Bytes::copy_from_slice(body.as_bytes());
-        self.pages.insert(url.to_owned(), HttpsAnswer { status, location, body });
+        self.pages
+            .insert(url.to_owned(), HttpsAnswer { status, location, cache_control: None, body });
         self
     }
 
@@ -27,7 +28,7 @@ impl Web {
     }
 
     async fn fetch(&self) -> Result<ServerName, NetError> {
-        fetch("example.org", 443, self).await
+        fetch("example.org", 443, self).await.map(|delegation| delegation.server)
     }
 }
 

@@ -2,6 +2,7 @@
 //! (R73, R77).
 
 use super::*;
+use crate::net::discovery::DialHost;
 
 /// One row. `PORT` in a text stands for the federation peer's port.
 struct Row {
@@ -131,4 +132,30 @@ async fn r73_steps_4_and_5_srv_records() {
 #[tokio::test]
 async fn r73_step_6_the_default_port() {
     holds(ROW).await;
+}
+
+#[tokio::test]
+async fn the_well_known_document_is_asked_for_once() {
+    let authority = Authority::new();
+    let peer = Peer::start(authority.server("matrix.example.net"), ok()).await;
+    let document = format!(r#"{{"m.server":"matrix.example.net:{}"}}"#, peer.port());
+    let head = "200 OK\r\nCache-Control: public\r\nCache-Control: max-age=600";
+    let web = Peer::start(authority.server("example.org"), answer(head, &document)).await;
+    let names = Names::default()
+        .with("example.org", &["127.0.0.1"])
+        .with("matrix.example.net", &["127.0.0.1"]);
+    let transport = transport(names, &authority, ports(web.port()));
+    for asked in 1..=3 {
+        let sent = transport.send(&server_name("example.org"), get()).await;
+        assert_eq!(sent.map(|answer| answer.status), Ok(200));
+        assert_eq!((web.connections(), peer.connections()), (1, asked));
+    }
+    let endpoint = Endpoint {
+        host: DialHost::Name("example.org".to_owned()),
+        port: web.port(),
+        host_header: "example.org".to_owned(),
+        tls_name: "example.org".try_into().expect("a name"),
+    };
+    let answer = transport.client.get(&endpoint, "/", 1_024).await.expect("an answer");
+    assert_eq!(answer.cache_control.as_deref(), Some(b"public,max-age=600".as_slice()));
 }
