@@ -2,6 +2,7 @@
 //! of metrics, and puts the parts together.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound};
+use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound, Store};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::KeyFetcher;
@@ -26,6 +27,8 @@ use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
+use crate::keys::store::file::Opened;
+use crate::keys::store::{FileStore, KeyStore, StoreError};
 use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
@@ -71,6 +74,9 @@ pub enum StartError {
     /// Other servers cannot be reached the way the settings say.
     #[error("outbound: {0}")]
     Outbound(String),
+    /// The store of keys cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The runtime or its signals could not be had from the system.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -244,7 +250,7 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
     }
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
-        store: None,
+        store: store(config, outside.clock.as_ref())?,
         stages,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
@@ -259,6 +265,28 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             },
         },
     }))
+}
+
+/// The durable store, where there is to be one.
+fn store(config: &Config, clock: &dyn Clock) -> Result<Option<Arc<dyn KeyStore>>, StartError> {
+    let path = match &config.keys.store {
+        Store::Memory => return Ok(None),
+        Store::File(path) => path,
+        Store::FileIfPossible(path) if path.parent().is_some_and(Path::is_dir) => path,
+        Store::FileIfPossible(path) => {
+            warn!(
+                ?path,
+                "the folder of keys.store does not exist: keys are kept in memory only, and fetched \
+                 again after a restart; create it, or set keys.store"
+            );
+            return Ok(None);
+        }
+    };
+    let Opened { store, moved_aside } = FileStore::open(path, clock.now())?;
+    if let Some(aside) = moved_aside {
+        warn!(?path, ?aside, "the file of keys was damaged, has been moved aside and begun anew");
+    }
+    Ok(Some(Arc::new(store)))
 }
 
 /// Ready while the homeserver takes connections and nobody has told us to stop.

@@ -150,7 +150,7 @@ async fn start_gate(homeserver: &Homeserver, authority: &Authority) -> Result<Ap
     let settings = format!(
         "server_name = \"{OWN_NAME}\"\nhomeserver = \"http://127.0.0.1:{}\"\n\
          [listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [keys]\nsources = [\"origin\"]\n",
+         [keys]\nsources = [\"origin\"]\nstore = \"\"\n",
         homeserver.port
     );
     let config =

@@ -183,14 +183,6 @@ fn outbound(reader: &mut Reader<'_>) -> Option<Outbound> {
     })
 }
 
-fn only_empty(text: &str, message: &str) -> values::Checked<()> {
-    if text.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::new(message, "leave it out, or set it to \"\""))
-    }
-}
-
 fn keys(reader: &mut Reader<'_>) -> Option<Keys> {
     let sources = key_sources(reader);
     let agreement = reader.count::<usize>("keys.agreement", 1, COUNT_MAX);

@@ -73,7 +73,7 @@ impl Gate {
         }
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\nstore = \"\"\n",
             options.settings
         );
         let path = files.path().join("fedgate.toml");
