@@ -93,6 +93,7 @@ allowed_ranges = ["127.0.0.0/8"]
 
 [keys]
 sources = ["homeserver", "origin"]
+store = ""
 
 [admin]
 address = {quoted(placing.admin)}
