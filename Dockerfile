@@ -15,8 +15,8 @@ LABEL org.opencontainers.image.title="fedgate" \
       org.opencontainers.image.source="https://github.com/fedgate/fedgate" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build --chmod=0755 /fedgate /fedgate
-# Federation over TLS, federation behind a proxy, health and metrics. Nothing is ever written, so any
-# user and a read-only root will do.
+# Federation over TLS, federation behind a proxy, health and metrics. Nothing is written but the keys,
+# where /var/lib/fedgate is a volume, so any user and a read-only root will do.
 EXPOSE 8448 8449 9448
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5s CMD ["/fedgate", "healthcheck"]
 ENTRYPOINT ["/fedgate"]

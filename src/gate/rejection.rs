@@ -297,8 +297,9 @@ impl Rejection {
             Self::KeyExpired => "The origin publishes its key with a `valid_until_ts` in the past.",
             Self::KeyRetired => "Signed with a key from `old_verify_keys`: stolen, or mixed up.",
             Self::KeyUnavailable => {
-                "Neither the origin nor a notary could be reached; the log line says what each \
-                 source answered. The peer tries again by itself."
+                "No source could say anything of the key just now, witnesses disagree on it, or there \
+                 is no budget left for servers never seen before; the log line says which. The peer \
+                 tries again by itself."
             }
             Self::KeyUnknown => "Forged, or signed with a key its server does not publish.",
             Self::KeyUnsupported => "Only `ed25519:` keys exist in Matrix.",

@@ -17,6 +17,7 @@ mod bodies;
 mod deadlines;
 mod forwarding;
 mod framing;
+mod keys;
 mod lifecycle;
 mod mutations;
 mod observe;

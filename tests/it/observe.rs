@@ -17,6 +17,8 @@ const BODY: &[u8] = br#"{"pdus":[]}"#;
 const PAUSE: Duration = Duration::from_millis(100);
 
 const OBSERVE: GateOptions = GateOptions {
+    store: String::new(),
+    keys: "",
     tls: false,
     settings: "mode = \"observe\"\n[limits]\nbody_bytes_max = 65536",
     listen: "",
@@ -25,6 +27,8 @@ const OBSERVE: GateOptions = GateOptions {
 };
 
 const FORWARD: GateOptions = GateOptions {
+    store: String::new(),
+    keys: "",
     tls: false,
     settings: "[limits]\nbody_bytes_max = 65536\nbuffered_bytes_max = 65536",
     listen: "other_paths = \"forward\"",

@@ -24,6 +24,10 @@ pub struct GateOptions {
     pub listen: &'static str,
     /// The list of own names, instead of the one.
     pub names: &'static str,
+    /// Where keys are kept; nowhere unless set.
+    pub store: String,
+    /// Further lines of its section `keys`.
+    pub keys: &'static str,
     /// Where requests go instead of the stand-in's port.
     pub homeserver: Option<String>,
 }
@@ -73,8 +77,8 @@ impl Gate {
         }
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\nstore = \"\"\n",
-            options.settings
+             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = [\"origin\"]\nstore = \"{}\"\n{}\n",
+            options.settings, options.store, options.keys
         );
         let path = files.path().join("fedgate.toml");
         std::fs::write(&path, text).unwrap();
