@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod healthcheck;
 mod http;
+mod keys;
 mod out;
 mod run;
 mod sign;
@@ -44,6 +45,9 @@ enum Command {
     Demo(demo::Arguments),
     /// Ask a running fedgate whether it is healthy (for container health checks)
     Healthcheck(healthcheck::Arguments),
+    /// Look into the file of keys, or let go of a server's keys, while fedgate is stopped
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Print the manual page of fedgate or of one of its commands
     Man(generate::Man),
     /// Stand in front of the homeserver until SIGTERM
@@ -160,6 +164,7 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, out),
+        Command::Keys(command) => keys::run(&command, out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command(), out),
         Command::Run(arguments) => run::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments, out),

@@ -38,13 +38,17 @@ def find_binary(given: str | None) -> Path:
 class Placing:
     """Where fedgate stands: all that its settings need."""
 
-    # Also the address it listens on.
+    # Also the address it listens on, unless that is set.
     server_name: str
     homeserver: str
     certificate: Path
     private_key: Path
     ca_file: Path
     admin: str
+    listen: str = ""
+    sources: tuple[str, ...] = ("homeserver", "origin")
+    # Further sections.
+    more: str = ""
 
 
 class Gate:
@@ -81,7 +85,7 @@ server_name = {quoted(placing.server_name)}
 homeserver = {quoted(placing.homeserver)}
 
 [listen]
-address = {quoted(placing.server_name)}
+address = {quoted(placing.listen or placing.server_name)}
 tls_certificate = {quoted(str(placing.certificate))}
 tls_private_key = {quoted(str(placing.private_key))}
 # Everybody is on loopback here, and that is trusted unless we say otherwise.
@@ -92,9 +96,10 @@ ca_file = {quoted(str(placing.ca_file))}
 allowed_ranges = ["127.0.0.0/8"]
 
 [keys]
-sources = ["homeserver", "origin"]
+sources = {quoted(list(placing.sources))}
 store = ""
 
 [admin]
 address = {quoted(placing.admin)}
+{placing.more}
 """

@@ -78,6 +78,7 @@ class Homeserver:
         self._folder = folder
         folder.mkdir()
         config = self._config(client, federation, ca_file)
+        self.signing_key = generate_signing_key(f"a_{name}")
         self.key_id = f"ed25519:a_{name}"
         self._write_signing_key(Path(config["signing_key_path"]))
         _write_json(Path(config["log_config"]), _log_config())
@@ -116,7 +117,7 @@ class Homeserver:
 
     def _write_signing_key(self, path: Path) -> None:
         with path.open("w") as file:
-            write_signing_keys(file, [generate_signing_key(self.key_id.split(":")[1])])
+            write_signing_keys(file, [self.signing_key])
 
     def _config(self, client: tuple[str, int], federation: FederationListener, ca: Path) -> dict:
         folder = self._folder

@@ -14,6 +14,7 @@ from client import Client
 from forgeries import Cast, Forgers
 from gate import Gate, Placing, find_binary
 from homeserver import FederationListener, Homeserver
+from notary import check_notary
 from origins import KeyServers
 from pki import Authority
 from processes import Addresses, Process
@@ -23,7 +24,7 @@ from rooms import ROOM_VERSIONS, Room
 from routes import Routes
 from wire import Connection
 
-PARTS = ("queries", "rooms", "forgeries")
+PARTS = ("queries", "rooms", "forgeries", "notary")
 
 
 def main() -> int:
@@ -108,11 +109,14 @@ def _run(
             for host, guest in ((alice, bob), (bob, alice)):
                 with report.phase(f"room version {version} hosted on {host.homeserver.name}"):
                     Room(report, host, guest, version).run()
-    if world.gate and parts != ["forgeries"]:
+    if world.gate and {"queries", "rooms"} & set(parts):
         with report.phase("nothing refused"):
             _check_nothing_refused(report, world.gate)
     if "forgeries" in parts:
         _forge(report, world, bob)
+    if "notary" in parts and world.gate:
+        with report.phase("notary"):
+            check_notary(report, world)
 
 
 def _check_nothing_refused(report: Report, gate: Gate) -> None:
@@ -159,6 +163,8 @@ class World:
         self.a = self._homeserver("a", f"{a_address}:{a_port}", self._tls(a_address, a_port))
         b_name = f"{b_address}:{b_port}"
         self.gate: Gate | None = None
+        self.placing: Placing | None = None
+        self.binary = binary
         if binary is None:
             self.b = self._homeserver("b", b_name, self._tls(b_address, b_port))
         else:
@@ -179,8 +185,13 @@ class World:
         certificate, key = self.authority.issue(address)
         admin = f"{address}:{self.addresses.free_port(address)}"
         placing = Placing(name, url, certificate, key, self.authority.ca_file, admin)
-        self.gate = Gate(binary, placing, self.folder / "gate")
-        self._processes.append(self.gate.process)
+        self.placing = placing
+        self.gate = self.start_gate("gate", placing)
+
+    def start_gate(self, folder: str, placing: Placing) -> Gate:
+        gate = Gate(self.binary, placing, self.folder / folder)
+        self._processes.append(gate.process)
+        return gate
 
     def _tls(self, address: str, port: int) -> FederationListener:
         certificate, key = self.authority.issue(address)

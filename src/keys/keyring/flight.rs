@@ -298,7 +298,8 @@ impl Inner {
                     target: "fedgate::keys",
                     %collision,
                     "a key ID has changed its key: either the server lost its key and uses the \
-                     ID again, or somebody shows a false key"
+                     ID again, or somebody shows a false key; `fedgate keys` shows and flushes what is \
+                     known"
                 );
             }
             findings.known = Some(inserted.known);
