@@ -68,6 +68,11 @@ impl KeyCache {
         Some(Arc::clone(&entry.known))
     }
 
+    /// The same, without counting it as use.
+    pub async fn peek(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        self.entries.get(server).await.map(|entry| Arc::clone(&entry.known))
+    }
+
     /// Takes in what a store had, unless something newer came first.
     pub async fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
         let entry = Arc::new(Entry { known, used_at: AtomicU64::new(now.as_ms()) });

@@ -285,6 +285,14 @@ impl Inner {
         Some(known)
     }
 
+    /// The same on our own behalf: it does not count as use.
+    async fn known_unused(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
+        match self.parts.cache.peek(server).await {
+            Some(known) => Some(known),
+            None => self.known(server, now).await,
+        }
+    }
+
     /// What `known` says of `id`, as far as enough witnesses agree.
     fn answer(&self, known: &KnownKeys, id: &KeyId, now: Timestamp) -> KeyAnswer {
         if self.is_agreed(known, id) { known.answer(id, now) } else { KeyAnswer::Unknown }
@@ -294,6 +302,14 @@ impl Inner {
     fn is_agreed(&self, known: &KnownKeys, id: &KeyId) -> bool {
         let wanted = self.parts.policy.agreement;
         wanted <= 1 || known.witnesses(id) >= wanted
+    }
+
+    /// Whether one of `ids` would be valid if only enough witnesses had shown it.
+    fn lacks_witnesses(&self, known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
+        let lacks = |id: &KeyId| {
+            matches!(known.answer(id, now), KeyAnswer::Valid(_)) && !self.is_agreed(known, id)
+        };
+        ids.iter().any(lacks)
     }
 
     /// The answers after a fetch, and the source they rest on; none if the fetch was for other keys.
@@ -331,6 +347,10 @@ impl Inner {
             return Look::Answers(answers);
         }
         match (self.floors.recall(origin, now).await, known) {
+            // What the origin lists, and too few have shown, is not absent.
+            (Some(Memory::Absent), Some(known)) if self.lacks_witnesses(&known, &ask, now) => {
+                Look::Ask(ask, Some(known))
+            }
             // Without the document the origin gave (the store may have let go of it), nothing can
             // be said of a key that is not the one that was asked for then.
             (Some(Memory::Absent), Some(_)) => Look::Answers(answers),
@@ -362,6 +382,10 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Flight, KeysUnavailable> {
         if !is_known && let Err((retry_after, whose)) = self.budget.take(client).await {
+            // Somebody else may have had the budget for it meanwhile.
+            if let Some(flight) = self.running(origin) {
+                return Ok(flight);
+            }
             self.parts.metrics.first_seen_refused.inc();
             let causes = format!("{whose} made fedgate look up too many servers never seen before");
             return Err(KeysUnavailable { retry_after, causes });

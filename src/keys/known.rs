@@ -144,14 +144,14 @@ impl KnownKeys {
         known.retired.is_some() && known.document.as_ref().is_some_and(current)
     }
 
-    /// When the current keys should be fetched anew, and until when they last: the end of the window
-    /// that ends first and the time its document was fetched. None without a valid key.
+    /// The time of the fetch and the end of the window of the valid document that lasts longest: keys
+    /// that only older ones list are on their way out. None without a valid key.
     pub(crate) fn current_window(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let documents = self.documents();
         let valid = documents.iter().filter(|document| self.has_valid_key(document, now));
         valid
             .map(|document| (document.fetched_at, window_end(document)))
-            .min_by_key(|(_, end)| *end)
+            .max_by_key(|(_, end)| *end)
     }
 
     /// The IDs of the keys that are valid at `now`.

@@ -110,7 +110,7 @@ impl Inner {
     async fn fly(&self, server: &ServerName, mut quest: Quest, deadline: Instant) -> FlightEnd {
         let now = self.parts.clock.now();
         let known = if quest.refresh_after.is_some() {
-            self.known(server, now).await
+            self.known_unused(server, now).await
         } else {
             let Look::Ask(ids, known) = self.look(server, &quest.ids, now).await else {
                 return FlightEnd::LookAgain;
@@ -263,11 +263,7 @@ impl Inner {
     /// Whether a requested key is there, and only witnesses are missing.
     fn wants_witnesses(&self, quest: &Quest, findings: &Findings) -> bool {
         let Some(known) = &findings.known else { return self.parts.policy.agreement > 1 };
-        let now = self.parts.clock.now();
-        let lacks = |id: &KeyId| {
-            matches!(known.answer(id, now), KeyAnswer::Valid(_)) && !self.is_agreed(known, id)
-        };
-        quest.ids.iter().any(lacks)
+        self.lacks_witnesses(known, &quest.ids, self.parts.clock.now())
     }
 
     /// Whether two witnesses have shown different bodies for a key that is not trusted yet.

@@ -98,3 +98,16 @@ async fn a_key_the_origin_does_not_list_needs_no_agreement_to_be_unknown() {
     let house = two(&[&origin, &first]);
     assert_eq!(house.verdict("ed25519:2").await, "unknown");
 }
+
+#[tokio::test]
+async fn a_key_that_too_few_have_shown_is_not_taken_for_absent() {
+    let origin = ScriptedFetcher::origin(vec![gives(&server()), gives(&server())]);
+    let (gate, late) = gated(Ok(vec![server().checked()]));
+    let first = notary(0, late);
+    let house = two(&[&origin, &first]);
+    assert_eq!(house.verdict("ed25519:2").await, "unknown");
+    gate.add_permits(1);
+    first.push(gives(&server()));
+    assert_eq!(house.verdict(ID).await, "valid", "within the minute");
+    assert_eq!(house.verdict("ed25519:2").await, "unknown");
+}
