@@ -15,6 +15,7 @@ mod bounds;
 mod hedging;
 mod refreshing;
 mod sharing;
+mod simulated;
 mod stored;
 mod verdicts;
 

@@ -1,0 +1,137 @@
+//! What must hold in every world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::proto::ed25519::VerifyKey;
+
+const WEEK_MS: u64 = 7 * DAY;
+const SET_BACK_MS: u64 = 5 * 60 * 1_000;
+
+type KeyOf = (ServerName, KeyId);
+
+/// A document that a source has handed out.
+struct Handed {
+    server: ServerName,
+    source: Source,
+    at: Timestamp,
+    keys: ServerKeys,
+}
+
+/// The last valid answer on a key.
+struct LastValid {
+    at: Timestamp,
+    until: Timestamp,
+    /// How many documents of the server had been handed out by then.
+    handed: usize,
+}
+
+/// All that has been said to the keyring and by it.
+#[derive(Default)]
+pub(super) struct Model {
+    agreement: usize,
+    handed: Vec<Handed>,
+    running: BTreeMap<(ServerName, Source), usize>,
+    bound: BTreeMap<KeyOf, VerifyKey>,
+    last_valid: BTreeMap<KeyOf, LastValid>,
+    pub(super) valid_answers: u64,
+    pub(super) violations: Vec<String>,
+}
+
+impl Model {
+    pub(super) fn new(agreement: usize) -> Self {
+        Self { agreement, ..Self::default() }
+    }
+
+    /// (c) A source is asked once at a time for one server.
+    pub(super) fn fetch_begins(&mut self, server: &ServerName, source: &Source) {
+        let running = self.running.entry((server.clone(), source.clone())).or_default();
+        *running += 1;
+        if *running > 1 {
+            self.violations.push(format!("(c) {source} is asked {running} times for {server}"));
+        }
+    }
+
+    pub(super) fn fetch_ends(&mut self, server: &ServerName, source: &Source) {
+        let running = self.running.entry((server.clone(), source.clone())).or_default();
+        *running -= 1;
+    }
+
+    pub(super) fn hand_out(&mut self, source: &Source, at: Timestamp, keys: ServerKeys) {
+        let (server, source) = (keys.server_name().clone(), source.clone());
+        self.handed.push(Handed { server, source, at, keys });
+    }
+
+    /// The process has ended before it had put on disk all that was in memory.
+    pub(super) fn crashed(&mut self) {
+        self.last_valid.clear();
+    }
+
+    fn of<'a>(&'a self, server: &'a ServerName) -> impl DoubleEndedIterator<Item = &'a Handed> {
+        self.handed.iter().filter(move |handed| handed.server == *server)
+    }
+
+    /// Checks an answer given at `now`; none if the keys were unavailable.
+    pub(super) fn check(
+        &mut self,
+        server: &ServerName,
+        id: &KeyId,
+        answer: Option<&KeyAnswer>,
+        now: Timestamp,
+    ) {
+        let key_of = (server.clone(), id.clone());
+        let handed = self.of(server).count();
+        if let Some(KeyAnswer::Valid(key)) = answer {
+            self.valid_answers += 1;
+            self.check_valid(key, now);
+            if key.provenance == Provenance::Origin {
+                self.bound.entry(key_of.clone()).or_insert_with(|| key.key.clone());
+            }
+            let last = LastValid { at: now, until: key.effective_until, handed };
+            self.last_valid.insert(key_of, last);
+            return;
+        }
+        // (d) What was valid stays valid to the end of its window when nobody says otherwise.
+        if let Some(last) = self.last_valid.get(&key_of)
+            && last.handed == handed
+            && (last.at..=last.until).contains(&now)
+        {
+            let told = format!("(d) {id} of {server} was valid at {:?} and is {answer:?}", last.at);
+            self.violations.push(told);
+        }
+    }
+
+    fn check_valid(&mut self, key: &TrustedKey, now: Timestamp) {
+        let shown = |handed: &&Handed| handed.keys.verify_keys().get(&key.id) == Some(&key.key);
+        let in_window = |handed: &Handed| {
+            let end = handed.keys.valid_until_ts().min(handed.at.plus_ms(WEEK_MS));
+            now <= end && handed.at <= now.plus_ms(SET_BACK_MS)
+        };
+        let mut broken = Vec::new();
+        if !self.of(&key.server).filter(shown).any(in_window) {
+            broken.push("(a) no document is within its window");
+        }
+        if self.bound.get(&(key.server.clone(), key.id.clone())).is_some_and(|k| *k != key.key) {
+            broken.push("(b) the origin's key has been replaced");
+        }
+        let is_old = |handed: &Handed| {
+            handed.keys.old_verify_keys().get(&key.id).is_some_and(|old| old.key == key.key)
+        };
+        let witnesses: BTreeSet<&Source> = self
+            .of(&key.server)
+            .filter(|handed| handed.source != Source::Homeserver)
+            .filter(|handed| shown(handed) || is_old(handed))
+            .map(|handed| &handed.source)
+            .collect();
+        if self.agreement > 1 && witnesses.len() < self.agreement {
+            broken.push("(f) too few have shown the key");
+        }
+        let origins = self.of(&key.server).filter(|handed| handed.source == Source::Origin);
+        if origins.rev().find(|handed| shown(handed) || is_old(handed)).is_some_and(is_old) {
+            broken.push("(g) the origin has retired the key");
+        }
+        for told in broken {
+            self.violations.push(format!("{told}: {key:?} at {now:?}"));
+        }
+    }
+}
