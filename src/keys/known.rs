@@ -30,8 +30,13 @@ pub const KEY_IDS_PER_SERVER_MAX: usize = 1_000;
 /// any more, and the 7 days would be counted from a day that has yet to come.
 pub const CLOCK_SET_BACK_MS_MAX: u64 = 5 * 60 * 1_000;
 
-/// Rough size of one parsed key in memory, in bytes, for the bound on the cache.
-const KEY_BYTES: usize = 320;
+/// Places in a node of a B-tree, and how many of them are taken at least once there is more than one
+/// node: even a map of one entry has room for all.
+const NODE_PLACES: usize = 11;
+const NODE_PLACES_TAKEN_MIN: usize = 5;
+
+/// What a key takes beside its place: the ID, the witnesses, the counts, in bytes.
+const KEY_BYTES: usize = 448;
 
 /// The keys of one server, by ID.
 #[derive(Clone, Debug, Default)]
@@ -347,10 +352,12 @@ impl KnownKeys {
     /// About how much memory this takes, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         let of_documents = self.documents().into_iter().map(|document| {
-            let keys = document.keys.verify_keys().len() + document.keys.old_verify_keys().len();
-            document.keys.raw().len() + keys * KEY_BYTES
+            document.keys.raw().len()
+                + size_of::<StoredKeys>()
+                + map_bytes(document.keys.verify_keys())
+                + map_bytes(document.keys.old_verify_keys())
         });
-        of_documents.sum::<usize>() + self.keys.len() * KEY_BYTES
+        of_documents.sum::<usize>() + map_bytes(&self.keys)
     }
 }
 
@@ -409,6 +416,12 @@ impl KnownKey {
         let document = self.document.as_ref()?;
         (!is_from_the_future(document, now)).then(|| window_end(document))
     }
+}
+
+/// About how much memory a map takes, in bytes.
+fn map_bytes<V>(map: &BTreeMap<KeyId, V>) -> usize {
+    let nodes = map.len().div_ceil(NODE_PLACES_TAKEN_MIN);
+    nodes * NODE_PLACES * size_of::<(KeyId, V)>() + map.len() * KEY_BYTES
 }
 
 /// Whether the clock has been set back since the document was fetched.

@@ -200,9 +200,9 @@ const KEYS: Section = Section {
         option(
             "cache_bytes_max",
             Kind::Size,
-            Value(r#""64 MiB""#),
+            Value(r#""128 MiB""#),
             "Memory for keys; those of the least used servers leave it first, and are read from the\n\
-             file again. A server takes 2 to 4 KiB as a rule.",
+             file again. A server takes about 9 KiB as a rule.",
         ),
         option(
             "first_seen_per_second",

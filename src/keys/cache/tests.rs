@@ -56,7 +56,7 @@ async fn a_document_larger_than_the_cache_is_not_kept() {
 /// A thousand names seen once each pass by; those in use stay.
 #[tokio::test]
 async fn f9_a_scan_of_made_up_names_does_not_flush_servers_in_use() {
-    let cache = KeyCache::new(128 * 1_024);
+    let cache = KeyCache::new(512 * 1_024);
     let known: Vec<_> = (0..40).map(|n| server(&format!("known{n}.example"))).collect();
     for server in &known {
         cache.insert(server.stored(at(0), Provenance::Origin), MODE, None).await;

@@ -36,7 +36,7 @@ impl House {
     fn with(fetchers: &[&Arc<ScriptedFetcher>], change: impl FnOnce(&mut KeyringParts)) -> Self {
         let clock = Arc::new(ManualClock::new(at(0)));
         let registry = Registry::new();
-        let cache = KeyCache::new(1 << 20);
+        let cache = KeyCache::new(4 << 20);
         let is_notary = |f: &&Arc<ScriptedFetcher>| matches!(f.source(), Source::Notary(_));
         let stages = fetchers
             .chunk_by(|one, next| is_notary(one) && is_notary(next))
