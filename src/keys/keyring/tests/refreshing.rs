@@ -165,7 +165,7 @@ mod herd {
         let origin = Arc::new(Everybody { clock: Arc::clone(&clock), counts: Mutex::default() });
         let source = Arc::clone(&origin);
         let house = House::with(&[], |parts| {
-            parts.cache = KeyCache::new(64 << 20);
+            parts.cache = KeyCache::new(256 << 20);
             parts.clock = Arc::clone(&clock) as _;
             parts.policy.first_seen = rates;
             parts.stages = vec![Stage { sources: vec![source], head_start: HEAD_START }];
