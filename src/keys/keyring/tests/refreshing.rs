@@ -85,7 +85,7 @@ async fn an_origin_that_has_nothing_newer_is_not_pestered() {
 }
 
 /// F8: ten thousand keys that end in one second.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn f8_ten_thousand_expiries_are_ten_thousand_fetches_and_no_failure() {
     let house = Arc::new(herd::house(FirstSeenRates { in_all: 10_000, per_network: 10_000 }));
     herd::learn(&house, 10_000).await;
