@@ -129,7 +129,7 @@ impl Life {
             })
             .collect();
         Keyring::new(KeyringParts {
-            cache: KeyCache::new(1 << 20),
+            cache: KeyCache::new(16 << 20),
             store: Some(Arc::clone(&self.store) as _),
             stages,
             clock: Arc::clone(clock) as _,
@@ -156,6 +156,11 @@ impl Life {
             let started = Instant::now();
             let answers = keyring.request_keys(&server, &ids, CLIENT).await;
             let now = clock.now();
+            let known = keyring.0.known_unused(&server, now).await;
+            let settled = keyring.0.running(&server).is_none();
+            let current = |id| {
+                known.as_ref().filter(|_| settled).map(|known| keyring.0.answer(known, id, now))
+            };
             let mut model = world.model.lock().unwrap();
             let took = started.elapsed();
             if took > policy().fetch_timeout + GRACE {
@@ -163,7 +168,7 @@ impl Life {
             }
             for (at, id) in ids.iter().enumerate() {
                 let answer = answers.as_ref().ok().map(|answers| &answers[at]);
-                model.check(&server, id, answer, now);
+                model.check(&server, id, answer, current(id).as_ref(), now);
             }
         }
     }

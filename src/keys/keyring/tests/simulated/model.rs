@@ -71,12 +71,14 @@ impl Model {
         self.handed.iter().filter(move |handed| handed.server == *server)
     }
 
-    /// Checks an answer given at `now`; none if the keys were unavailable.
+    /// Checks an answer given at `now`; none if the keys were unavailable. `current` is what is known
+    /// by then, unless a fetch is under way whose news may not have been taken in.
     pub(super) fn check(
         &mut self,
         server: &ServerName,
         id: &KeyId,
         answer: Option<&KeyAnswer>,
+        current: Option<&KeyAnswer>,
         now: Timestamp,
     ) {
         let key_of = (server.clone(), id.clone());
@@ -87,8 +89,14 @@ impl Model {
             if key.provenance == Provenance::Origin {
                 self.bound.entry(key_of.clone()).or_insert_with(|| key.key.clone());
             }
-            let last = LastValid { at: now, until: key.effective_until, handed };
-            self.last_valid.insert(key_of, last);
+            // An answer may rest on what was known when its fetch ended, and be given after the next
+            // one has brought other news.
+            if let Some(KeyAnswer::Valid(key)) = current {
+                let last = LastValid { at: now, until: key.effective_until, handed };
+                self.last_valid.insert(key_of, last);
+            } else {
+                self.last_valid.remove(&key_of);
+            }
             return;
         }
         // (d) What was valid stays valid to the end of its window when nobody says otherwise.
