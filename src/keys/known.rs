@@ -334,7 +334,14 @@ impl KnownKeys {
         };
         let documents: Vec<_> = record.documents.into_iter().map(&mut verified).collect();
         let known = |binding: Binding| {
+            // A document speaks for the body it shows, and for no other.
+            let shows = |document: &Arc<StoredKeys>| {
+                let old = document.keys.old_verify_keys().get(&binding.id).map(|old| &old.key);
+                let shown = document.keys.verify_keys().get(&binding.id).or(old);
+                shown == Some(&binding.key)
+            };
             let document = binding.document.and_then(|at| documents.get(at)?.clone());
+            let document = document.filter(shows);
             let known = KnownKey {
                 key: binding.key,
                 learnt_from: binding.learnt_from,

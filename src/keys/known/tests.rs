@@ -375,3 +375,14 @@ fn a_record_of_another_server_or_with_a_changed_document_gives_no_key() {
     let (read, refused) = KnownKeys::from_record(changed, &server().name, &no_bans());
     assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 1));
 }
+
+/// However a record came to say so: the key that is used is the one that is bound.
+#[test]
+fn a_stored_document_does_not_speak_for_another_body() {
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Origin), BindingMode::Enforce);
+    let mut record = known.to_record();
+    record.bindings[0].key = server_with_other_body().checked().verify_keys()[&key_id(ID)].clone();
+    let (read, refused) = KnownKeys::from_record(record, &server().name, &no_bans());
+    assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 0));
+}
