@@ -27,6 +27,7 @@ use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
+use crate::keys::rules::{Rulebook, Rules};
 use crate::keys::store::file::Opened;
 use crate::keys::store::{FileStore, KeyStore, StoreError};
 use crate::net::FederationTransport;
@@ -35,7 +36,6 @@ use crate::net::discovery::Ports;
 use crate::net::dns::HickoryDns;
 use crate::net::https::{HttpsTransport, OutboundProxy, ProxyError, ProxyScheme, Timeouts, roots};
 use crate::proto::ServerName;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::Provenance;
 use crate::proxy::body::BodyBudget;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
@@ -121,7 +121,7 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let readiness =
             Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
-        let keyring = keyring(&config, &outside, &registry)?;
+        let keyring = keyring(&config, &outside, &registry).await?;
         let gateway = Arc::new(gateway(&config, outside.clock, keyring.clone(), &registry)?);
         let listener = Listener {
             socket,
@@ -222,8 +222,17 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
-    let banned = BannedKeys::new(config.keys.banned.iter().copied());
+async fn keyring(
+    config: &Config,
+    outside: &Outside,
+    registry: &Registry,
+) -> Result<Keyring, StartError> {
+    let store = store(config, outside.clock.as_ref())?;
+    let made = match &store {
+        Some(store) => store.load_rules().await?,
+        None => Rules::default(),
+    };
+    let rules = Rulebook::new(rules(config), made);
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
         let transport = Arc::clone(&outside.transport);
@@ -232,25 +241,25 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             Provenance::Homeserver => sources.push(Arc::new(HomeserverFetcher::new(
                 config.homeserver.clone(),
                 main_name(config)?,
-                banned.clone(),
+                rules.clone(),
                 Arc::clone(&outside.clock),
             ))),
             Provenance::Notary => {
                 for notary in &config.notaries {
                     let transport = Arc::clone(&transport);
-                    let notary = NotaryFetcher::new(transport, banned.clone(), notary.clone());
+                    let notary = NotaryFetcher::new(transport, rules.clone(), notary.clone());
                     sources.push(Arc::new(notary));
                 }
             }
             Provenance::Origin => {
-                sources.push(Arc::new(OriginFetcher::new(transport, banned.clone())));
+                sources.push(Arc::new(OriginFetcher::new(transport, rules.clone())));
             }
         }
         stages.push(Stage { sources, head_start: *head_start });
     }
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
-        store: store(config, outside.clock.as_ref())?,
+        store,
         stages,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
@@ -258,13 +267,24 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             fetch_timeout: config.keys.fetch_timeout,
             agreement: config.keys.agreement,
             binding: config.keys.binding,
-            banned,
             first_seen: FirstSeenRates {
                 in_all: config.keys.first_seen_per_second,
                 per_network: config.keys.first_seen_per_second_per_network,
             },
         },
+        rules,
     }))
+}
+
+/// The pins and bans of the settings.
+pub fn rules(config: &Config) -> Rules {
+    let pins = config.pins.iter();
+    Rules {
+        pins: pins.map(|pin| (pin.server_name.clone(), pin.verify_keys.clone())).collect(),
+        banned_keys: config.keys.banned.iter().copied().collect(),
+        banned_key_ids: config.keys.banned_key_ids.iter().cloned().collect(),
+        banned_servers: config.keys.banned_servers.iter().cloned().collect(),
+    }
 }
 
 /// The durable store, where there is to be one.

@@ -172,6 +172,7 @@ fn shown(binding: Binding, known: &KnownKeys, now: Timestamp) -> Shown {
             format!("expired {}", times::show(effective_until))
         }
         KeyAnswer::Retired { expired_ts } => format!("retired {}", times::show(expired_ts)),
+        KeyAnswer::Banned(banned) => format!("banned: {banned}"),
         KeyAnswer::Unknown => "bound; no current document shows it".to_owned(),
     };
     let conflict = binding.conflict.map(|other| {

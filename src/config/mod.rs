@@ -62,6 +62,8 @@ pub struct Config {
     pub keys: Keys,
     /// Notaries that are asked for keys.
     pub notaries: Vec<Notary>,
+    /// Keys that are used without asking anybody.
+    pub pins: Vec<Pin>,
     /// Health and metrics.
     pub admin: Admin,
     /// Logs.
@@ -227,6 +229,10 @@ pub struct Keys {
     pub fetch_timeout: Duration,
     /// Public keys refused everywhere, beside the shipped list.
     pub banned: Vec<[u8; 32]>,
+    /// Key IDs of servers that are refused.
+    pub banned_key_ids: Vec<(ServerName, KeyId)>,
+    /// Servers none of whose keys are used.
+    pub banned_servers: Vec<ServerName>,
     /// Memory for keys, in bytes.
     pub cache_bytes_max: usize,
     /// Lookups of servers never seen before per second, over all clients.
@@ -271,6 +277,15 @@ pub struct Notary {
     /// Its server name.
     pub server_name: ServerName,
     /// Its pinned keys. Never empty.
+    pub verify_keys: BTreeMap<KeyId, VerifyKey>,
+}
+
+/// Keys of a server that are used without asking anybody.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The server's name.
+    pub server_name: ServerName,
+    /// Its keys. Never empty.
     pub verify_keys: BTreeMap<KeyId, VerifyKey>,
 }
 

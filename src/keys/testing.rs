@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
 use super::record::{ServerRecord, Source};
-use super::rules::Rules;
+use super::rules::{Rulebook, Rules};
 use super::store::{KeyStore, StoreError};
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
@@ -36,6 +36,12 @@ pub(crate) fn key_id(id: &str) -> KeyId {
 
 pub(crate) fn no_bans() -> BannedKeys {
     BannedKeys::new([])
+}
+
+/// Rules that ban `keys`.
+pub(crate) fn banning<const N: usize>(keys: [[u8; 32]; N]) -> Rulebook {
+    let rules = Rules { banned_keys: keys.into_iter().collect(), ..Rules::default() };
+    Rulebook::new(rules, Rules::default())
 }
 
 /// A server that publishes keys.

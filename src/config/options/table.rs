@@ -5,7 +5,7 @@ use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, ADMIN, LIMITS, LOG];
 
 const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
     Opt { name, kind, default, doc }
@@ -198,6 +198,18 @@ const KEYS: Section = Section {
              ships with.",
         ),
         option(
+            "banned_key_ids",
+            Kind::List,
+            Value("[]"),
+            "Server names with key IDs whose keys are refused, as in [\"example.org ed25519:auto\"].",
+        ),
+        option(
+            "banned_servers",
+            Kind::List,
+            Value("[]"),
+            "Servers none of whose keys are used. `fedgate keys ban` does the same at run time.",
+        ),
+        option(
             "cache_bytes_max",
             Kind::Size,
             Value(r#""128 MiB""#),
@@ -232,6 +244,22 @@ const NOTARIES: Section = Section {
             Required(r#"{ "ed25519:auto" = "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw" }"#),
             "Its signing keys, by key ID, learnt from a place you trust. Its answers must carry a\n\
              valid signature by one of them; a notary without is refused.",
+        ),
+    ],
+};
+
+const PINS: Section = Section {
+    name: "pins",
+    repeated: true,
+    doc: "Keys of other servers that are used without asking anybody, and that no other key may take\n\
+          the ID of. `fedgate keys pin` does the same at run time.",
+    options: &[
+        option("server_name", Kind::Text, Required(r#""example.com""#), "The server's name."),
+        option(
+            "verify_keys",
+            Kind::Table,
+            Required(r#"{ "ed25519:auto" = "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw" }"#),
+            "Its keys, by key ID, learnt from a place you trust.",
         ),
     ],
 };

@@ -17,8 +17,8 @@ use super::{FetchError, KeyFetcher, KeyRequest, printable};
 use crate::clock::Clock;
 use crate::config::Homeserver;
 use crate::keys::record::Source;
+use crate::keys::rules::Rulebook;
 use crate::net::NetError;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{ServerName, Timestamp};
 
@@ -34,7 +34,7 @@ const HEAD_BYTES_MAX: usize = 16_384;
 pub struct HomeserverFetcher {
     homeserver: Homeserver,
     host: ServerName,
-    banned: BannedKeys,
+    rules: Rulebook,
     clock: Arc<dyn Clock>,
     /// When it last answered that it has no key query.
     not_served_at: Mutex<Option<Timestamp>>,
@@ -42,14 +42,14 @@ pub struct HomeserverFetcher {
 
 impl HomeserverFetcher {
     /// A fetcher that asks `homeserver` under our own name `host` (Dendrite answers key queries
-    /// only under a name of its own) and refuses the keys in `banned`.
+    /// only under a name of its own) and refuses the keys that `rules` ban.
     pub fn new(
         homeserver: Homeserver,
         host: ServerName,
-        banned: BannedKeys,
+        rules: Rulebook,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { homeserver, host, banned, clock, not_served_at: Mutex::new(None) }
+        Self { homeserver, host, rules, clock, not_served_at: Mutex::new(None) }
     }
 
     async fn ask(&self, question: Bytes) -> Result<(u16, Bytes), NetError> {
@@ -165,7 +165,8 @@ impl KeyFetcher for HomeserverFetcher {
         if status != 200 {
             return Err(FetchError::Status(status));
         }
-        let judge = Judge { notary: None, banned: &self.banned };
+        let rules = self.rules.in_force();
+        let judge = Judge { notary: None, banned: rules.banned() };
         let judged = judge.judge(&request.server, &body)?;
         for reason in &judged.refused {
             tracing::warn!(

@@ -8,28 +8,24 @@ use super::answer::{ANSWER_BYTES_MAX, Judge, QUERY_TARGET, query};
 use super::{FetchError, KeyFetcher, KeyRequest, printable};
 use crate::config::Notary;
 use crate::keys::record::Source;
+use crate::keys::rules::Rulebook;
 use crate::net::FederationTransport;
 use crate::net::transport::FederationRequest;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
 
 /// Asks one notary.
 pub struct NotaryFetcher {
     transport: Arc<dyn FederationTransport>,
-    banned: BannedKeys,
+    rules: Rulebook,
     notary: Notary,
     source: Source,
 }
 
 impl NotaryFetcher {
-    /// A fetcher that asks `notary` over `transport` and refuses the keys in `banned`.
-    pub fn new(
-        transport: Arc<dyn FederationTransport>,
-        banned: BannedKeys,
-        notary: Notary,
-    ) -> Self {
+    /// A fetcher that asks `notary` over `transport` and refuses the keys that `rules` ban.
+    pub fn new(transport: Arc<dyn FederationTransport>, rules: Rulebook, notary: Notary) -> Self {
         let source = Source::Notary(notary.server_name.clone());
-        Self { transport, banned, notary, source }
+        Self { transport, rules, notary, source }
     }
 }
 
@@ -51,7 +47,8 @@ impl KeyFetcher for NotaryFetcher {
             return Err(FetchError::Status(answer.status));
         }
         let pinned = Some((notary, &self.notary.verify_keys));
-        let judge = Judge { notary: pinned, banned: &self.banned };
+        let rules = self.rules.in_force();
+        let judge = Judge { notary: pinned, banned: rules.banned() };
         let judged = judge.judge(&request.server, &answer.body)?;
         for reason in &judged.refused {
             tracing::warn!(

@@ -327,7 +327,7 @@ fn r42_a_key_is_trusted_for_seven_days_from_the_fetch_at_most() {
         assert_eq!(key.server, name("domain"));
         assert_eq!(key.id, id("ed25519:1"));
         assert_eq!(key.key, spec_key().verify_key());
-        assert_eq!(key.provenance, Provenance::Notary);
+        assert_eq!(key.provenance, Some(Provenance::Notary));
     }
 }
 

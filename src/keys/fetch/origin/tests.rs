@@ -1,5 +1,5 @@
 use super::*;
-use crate::keys::testing::{ScriptedTransport, TestServer, no_bans, request};
+use crate::keys::testing::{ScriptedTransport, TestServer, banning, request};
 use crate::net::NetError;
 
 fn server() -> TestServer {
@@ -9,7 +9,7 @@ fn server() -> TestServer {
 }
 
 async fn fetch(transport: Arc<ScriptedTransport>) -> Result<Vec<ServerKeys>, FetchError> {
-    let fetcher = OriginFetcher::new(transport, no_bans());
+    let fetcher = OriginFetcher::new(transport, banning([]));
     fetcher.fetch(&request(&server(), &["ed25519:1"])).await
 }
 
@@ -61,7 +61,7 @@ async fn r52_a_document_without_self_signature_is_refused() {
 async fn r48_a_banned_key_is_refused() {
     let banned = *server().checked().verify_keys().values().next().unwrap().as_bytes();
     let transport = ScriptedTransport::answers(200, server().document());
-    let fetcher = OriginFetcher::new(transport, BannedKeys::new([banned]));
+    let fetcher = OriginFetcher::new(transport, banning([banned]));
     let error = fetcher.fetch(&request(&server(), &["ed25519:1"])).await.unwrap_err();
     assert!(matches!(error, FetchError::BadAnswer(_)), "{error:?}");
 }
