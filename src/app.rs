@@ -2,7 +2,7 @@
 //! of metrics, and puts the parts together.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound, Store};
 use crate::gate::metrics::GateMetrics;
@@ -80,6 +80,14 @@ pub enum StartError {
     /// The runtime or its signals could not be had from the system.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// The token of the admin API cannot be had.
+    #[error("admin.token_file = {path:?}: {cause}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: TokenError,
+    },
     /// No server name was given.
     #[error("no server name; set `server_name`")]
     Unnamed,
@@ -130,7 +138,8 @@ impl App {
             connections_max: config.limits.connections_max,
             drain_timeout: config.limits.drain_timeout,
         };
-        let admin = Admin { socket: admin_socket, registry, readiness };
+        let (socket, token) = (admin_socket, token(&config.admin)?);
+        let admin = Admin { socket, registry, readiness, keyring: keyring.clone(), token };
         Ok(Self { listener, admin, certificate, keyring, address, admin_address, stop })
     }
 
@@ -307,6 +316,17 @@ fn store(config: &Config, clock: &dyn Clock) -> Result<Option<Arc<dyn KeyStore>>
         warn!(?path, ?aside, "the file of keys was damaged, has been moved aside and begun anew");
     }
     Ok(Some(Arc::new(store)))
+}
+
+/// The token that the admin API asks for.
+///
+/// # Errors
+///
+/// [`StartError::Token`] when the file cannot be read, or what it holds could be guessed.
+fn token(admin: &config::Admin) -> Result<Option<Token>, StartError> {
+    let Some(path) = &admin.token_file else { return Ok(None) };
+    let text = read_token(path).map_err(|cause| StartError::Token { path: path.clone(), cause })?;
+    Ok(Some(Token::new(&text)))
 }
 
 /// Ready while the homeserver takes connections and nobody has told us to stop.

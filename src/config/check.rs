@@ -84,6 +84,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let notaries = notaries(reader);
     let pins = pins(reader);
     let admin = reader.text("admin.address", values::listen_address);
+    let token_file = reader.optional("admin.token_file", values::absolute_path);
     let limits = limits(reader);
     let format = reader.text("log.format", |text| values::choice(text, LOG_FORMATS));
     let filter = reader.text("log.filter", values::log_filter);
@@ -97,7 +98,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         keys: keys?,
         notaries: notaries?,
         pins: pins?,
-        admin: Admin { address: admin? },
+        admin: Admin { address: admin?, token_file: token_file? },
         log: Log { format: format?, filter: filter? },
     })
 }

@@ -289,11 +289,13 @@ pub struct Pin {
     pub verify_keys: BTreeMap<KeyId, VerifyKey>,
 }
 
-/// Health and metrics.
+/// Health, metrics and the API.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The address.
     pub address: SocketAddr,
+    /// The file with the secret that the API asks for.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Logs.

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::flight::{Flight, FlightEnd, Quest};
+pub use self::operator::AmendError;
 use super::backoff::{Floors, Memory};
 use super::budget::{Budget, FirstSeenRates};
 use super::cache::KeyCache;

@@ -24,6 +24,7 @@ const OBSERVE: GateOptions = GateOptions {
     listen: "",
     names: "",
     homeserver: None,
+    token_file: None,
 };
 
 const FORWARD: GateOptions = GateOptions {
@@ -34,6 +35,7 @@ const FORWARD: GateOptions = GateOptions {
     listen: "other_paths = \"forward\"",
     names: "",
     homeserver: None,
+    token_file: None,
 };
 
 /// Refuses what has no Authorization, as Synapse would.

@@ -267,14 +267,23 @@ const PINS: Section = Section {
 const ADMIN: Section = Section {
     name: "admin",
     repeated: false,
-    doc: "Health and metrics.",
-    options: &[option(
-        "address",
-        Kind::Text,
-        Value(r#""127.0.0.1:9448""#),
-        "The address and port of /health, /ready and /metrics. There is no password: keep it on\n\
-         loopback or in a private network.",
-    )],
+    doc: "Health, metrics, and the API that `fedgate keys` uses.",
+    options: &[
+        option(
+            "address",
+            Kind::Text,
+            Value(r#""127.0.0.1:9448""#),
+            "The address and port of /health, /ready, /metrics and /api/v1. Health and metrics ask\n\
+             for no password: keep it on loopback or in a private network.",
+        ),
+        option(
+            "token_file",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/admin-token""#),
+            "A file with a secret of at least 20 characters that /api/v1 asks for. Without it,\n\
+             /api/v1 serves this machine only, and everybody who is on it.",
+        ),
+    ],
 };
 
 const LIMITS: Section = Section {

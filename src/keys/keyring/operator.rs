@@ -55,6 +55,26 @@ impl Keyring {
         Ok(true)
     }
 
+    /// The servers after `after` whose keys are kept, in the order of their names, at most `max`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn servers(
+        &self,
+        after: Option<&ServerName>,
+        max: usize,
+    ) -> Result<Vec<ServerName>, StoreError> {
+        if let Some(store) = &self.0.parts.store {
+            return store.servers(after, max).await;
+        }
+        let held = self.0.parts.cache.used_since(Timestamp::default());
+        let mut names: Vec<ServerName> = held.into_iter().map(|(server, _)| server).collect();
+        names.retain(|name| after.is_none_or(|after| name > after));
+        names.sort_unstable();
+        names.truncate(max);
+        Ok(names)
+    }
+
     /// Lets go of everything that is known of `server`, in memory and in the store: its keys, what
     /// their IDs are bound to, the failures. Returns what was known.
     ///
