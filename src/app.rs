@@ -129,7 +129,8 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let readiness =
             Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
-        let keyring = keyring(&config, &outside, &registry).await?;
+        let store = store(&config, outside.clock.as_ref())?;
+        let keyring = keyring(&config, &outside, &registry, store).await?;
         let gateway = Arc::new(gateway(&config, outside.clock, keyring.clone(), &registry)?);
         let listener = Listener {
             socket,
@@ -231,12 +232,17 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-async fn keyring(
+/// A keyring as the settings have it, over `store`.
+///
+/// # Errors
+///
+/// When the rules made at run time cannot be read from the store, or there is no server name.
+pub async fn keyring(
     config: &Config,
     outside: &Outside,
     registry: &Registry,
+    store: Option<Arc<dyn KeyStore>>,
 ) -> Result<Keyring, StartError> {
-    let store = store(config, outside.clock.as_ref())?;
     let made = match &store {
         Some(store) => store.load_rules().await?,
         None => Rules::default(),
@@ -286,7 +292,7 @@ async fn keyring(
 }
 
 /// The pins and bans of the settings.
-pub fn rules(config: &Config) -> Rules {
+fn rules(config: &Config) -> Rules {
     let pins = config.pins.iter();
     Rules {
         pins: pins.map(|pin| (pin.server_name.clone(), pin.verify_keys.clone())).collect(),
