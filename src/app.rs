@@ -232,12 +232,23 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-/// A keyring as the settings have it, over `store`.
+/// A keyring for use beside no gate: real clock, real network, over `store`.
 ///
 /// # Errors
 ///
-/// When the rules made at run time cannot be read from the store, or there is no server name.
-pub async fn keyring(
+/// When the rules made at run time cannot be read from the store, or other servers cannot be reached
+/// the way the settings say.
+pub async fn keyring_alone(
+    config: &Config,
+    store: Arc<dyn KeyStore>,
+) -> Result<Keyring, StartError> {
+    let transport = transport(&config.outbound)?;
+    let outside = Outside { clock: Arc::new(SystemClock), transport };
+    keyring(config, &outside, &Registry::new(), Some(store)).await
+}
+
+/// A keyring as the settings have it, over `store`.
+async fn keyring(
     config: &Config,
     outside: &Outside,
     registry: &Registry,

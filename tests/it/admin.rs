@@ -106,7 +106,8 @@ async fn what_is_not_asked_properly_is_refused_with_the_reason() {
     let gate = Gate::start(&homeserver).await;
     let ban = json!({ "ban": { "server_name": "a.example" } }).to_string();
     let long = format!("\"{}\"", "x".repeat(20_000));
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 12] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, &str, Headers<'_>, &str, u16, &str); 12] = [
         ("GET", "/nothing", &[HOST], "", 404, "here are"),
         ("PUT", "/rules", &[HOST, JSON], &ban, 405, "GET, POST only"),
         ("GET", "/keys/a.example", &[HOST], "", 405, "DELETE only"),

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -12,7 +11,7 @@ use super::super::healthcheck::admin;
 use super::super::http::{self, Asked};
 use super::super::{Exit, Failure};
 use crate::admin::{Api, PREFIX, read_token};
-use crate::app::{self, Outside, StartError};
+use crate::app::{self, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Homeserver, Store};
 use crate::keys::store::{FileStore, StoreError};
@@ -68,10 +67,7 @@ impl Desk {
         let store = open(config, may_begin)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let api = runtime.block_on(async {
-            let transport = app::transport(&config.outbound)?;
-            let outside = Outside { clock: Arc::new(SystemClock), transport };
-            let store = Some(Arc::new(store) as _);
-            let keyring = app::keyring(config, &outside, &Registry::new(), store).await?;
+            let keyring = app::keyring_alone(config, Arc::new(store)).await?;
             Ok::<_, StartError>(Api::new(keyring))
         });
         let api = api.map_err(|error| negative(format!("error: {error}")))?;
