@@ -1,6 +1,7 @@
 //! Settings as written into [`Config`]: every error is found before any is reported.
 
 mod across;
+mod key_server;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let keys = keys(reader);
     let notaries = notaries(reader);
     let pins = pins(reader);
+    let key_server = key_server::read(reader);
     let admin = reader.text("admin.address", values::listen_address);
     let token_file = reader.optional("admin.token_file", values::absolute_path);
     let limits = limits(reader);
@@ -98,6 +100,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         keys: keys?,
         notaries: notaries?,
         pins: pins?,
+        key_server: key_server?,
         admin: Admin { address: admin?, token_file: token_file? },
         log: Log { format: format?, filter: filter? },
     })

@@ -27,7 +27,7 @@ use ipnet::IpNet;
 
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
-use crate::proto::{KeyId, ServerName};
+use crate::proto::{KeyId, ServerName, Timestamp};
 pub use diagnostic::ConfigErrors;
 pub(crate) use dump::dump;
 pub use sample::sample;
@@ -64,6 +64,8 @@ pub struct Config {
     pub notaries: Vec<Notary>,
     /// Keys that are used without asking anybody.
     pub pins: Vec<Pin>,
+    /// What is answered for the homeserver's keys and for those of others.
+    pub key_server: KeyServer,
     /// Health and metrics.
     pub admin: Admin,
     /// Logs.
@@ -287,6 +289,47 @@ pub struct Pin {
     pub server_name: ServerName,
     /// Its keys. Never empty.
     pub verify_keys: BTreeMap<KeyId, VerifyKey>,
+}
+
+/// What fedgate answers below `/_matrix/key/v2/` itself.
+#[derive(Clone, Debug)]
+pub struct KeyServer {
+    /// How the homeserver's own keys are published.
+    pub publish: Publish,
+    /// Who answers questions for the keys of others.
+    pub queries: Queries,
+    /// The file with the homeserver's signing keys.
+    pub signing_key_file: Option<PathBuf>,
+    /// The file with the keys that sign a notary's answers, where it is another one.
+    pub notary_key_file: Option<PathBuf>,
+    /// Keys the homeserver has used before, and when each ended.
+    pub old_verify_keys: BTreeMap<KeyId, (VerifyKey, Timestamp)>,
+    /// How long others may use the published keys before they ask again.
+    pub valid_for: Duration,
+    /// Where the own homeserver asks from.
+    pub own_clients: Vec<IpNet>,
+    /// How many servers one question of a stranger may make fedgate ask.
+    pub fetches_per_query_max: usize,
+}
+
+/// How the homeserver's own keys are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// From memory, renewed by the homeserver.
+    Cached,
+    /// By the homeserver.
+    Forward,
+    /// Made here.
+    Own,
+}
+
+/// Who answers questions for the keys of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// fedgate, as a notary.
+    Answer,
+    /// The homeserver.
+    Forward,
 }
 
 /// Health, metrics and the API.

@@ -11,7 +11,7 @@ use super::suggest;
 use super::{Homeserver, OutboundProxy, ProxyCredentials, ProxyScheme};
 use crate::proto::base64::decode_array;
 use crate::proto::ed25519::{VerifyKey, VerifyKeyError};
-use crate::proto::{KeyId, ServerName};
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// Longest time a setting may name: nothing here is meant to wait for a day.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -286,7 +286,7 @@ pub(super) fn key_id(text: &str) -> Checked<KeyId> {
     KeyId::parse(text).ok().filter(KeyId::is_ed25519).ok_or_else(|| {
         Problem::new(
             format!("the name {text:?} is not the ID of an Ed25519 key"),
-            "write it as the notary publishes it, as in \"ed25519:auto\"",
+            "write it as its server publishes it, as in \"ed25519:auto\"",
         )
     })
 }
@@ -324,6 +324,25 @@ pub(super) fn key_bytes(text: &str) -> Checked<[u8; 32]> {
             "copy the key exactly as it was published, 43 characters",
         )
     })
+}
+
+/// A public key in base64 and a time in milliseconds since 1970, with a space between.
+pub(super) fn old_verify_key(text: &str) -> Checked<(VerifyKey, Timestamp)> {
+    let Some((key, expired_ts)) = text.split_once(' ') else {
+        return Err(Problem::new(
+            "the time of its end is missing",
+            "write the key, a space, and when it ended in milliseconds since 1970",
+        ));
+    };
+    let key = verify_key(key)?;
+    let expired_ts = expired_ts.parse().ok().map(Timestamp::from_ms);
+    let expired_ts = expired_ts.filter(|at| *at <= Timestamp::MAX).ok_or_else(|| {
+        Problem::new(
+            "what follows the key is not a time in milliseconds since 1970",
+            "write it as Synapse's old_signing_keys has it in expired_ts, as in 1767225600000",
+        )
+    })?;
+    Ok((key, expired_ts))
 }
 
 /// One of a few words.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Config, Homeserver};
+use super::super::{Config, Homeserver, Publish};
 use super::reader::Reader;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     notaries(config, reader);
     agreement(config, reader);
     pins(config, reader);
+    key_server(config, reader);
 }
 
 /// There must be as many witnesses as are asked for.
@@ -143,5 +144,17 @@ fn pins(config: &Config, reader: &mut Reader<'_>) {
             continue;
         };
         reader.error_at_repeated("pins", index, message, help);
+    }
+}
+
+/// A document of keys is one server's.
+fn key_server(config: &Config, reader: &mut Reader<'_>) {
+    if config.key_server.publish != Publish::Forward && config.server_names.len() > 1 {
+        reader.error_at(
+            "key_server.publish",
+            "each of the server names has keys of its own, which only the homeserver can tell apart"
+                .to_owned(),
+            "leave key_server.publish at \"forward\"".to_owned(),
+        );
     }
 }

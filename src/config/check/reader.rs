@@ -144,6 +144,39 @@ impl<'a> Reader<'a> {
         number
     }
 
+    /// The entries of a table: names, where they are, and texts.
+    pub(super) fn table(&mut self, name: &str) -> Option<Vec<(&'a str, &'a Place, &'a str)>> {
+        let value = self.settings.get(name)?;
+        let Raw::Table(entries) = &value.raw else {
+            self.errors.push(wrong_form(name, Kind::Table, value));
+            return None;
+        };
+        let mut texts = Vec::with_capacity(entries.len());
+        for (entry, place, value) in entries {
+            match &value.raw {
+                Raw::Text(text) => texts.push((entry.as_str(), place, text.as_str())),
+                Raw::Integer(_) | Raw::List(_) | Raw::Other(_) | Raw::Table(_) => {
+                    self.errors.push(wrong_form(name, Kind::Table, value));
+                }
+            }
+        }
+        (texts.len() == entries.len()).then_some(texts)
+    }
+
+    /// What was read of an entry of the table `name`, at `place`.
+    pub(super) fn checked<T>(
+        &mut self,
+        name: &str,
+        place: &Place,
+        parsed: Checked<T>,
+    ) -> Option<T> {
+        let note = |Problem { message, help }| {
+            let (message, place) = (format!("{name}: {message}"), place.clone());
+            self.errors.push(Diagnostic { message, place, help });
+        };
+        parsed.map_err(note).ok()
+    }
+
     /// Notes an error unless all values of a list are different.
     pub(super) fn no_repeats<T: PartialEq>(&mut self, name: &str, list: &[T]) -> Option<()> {
         let repeated =

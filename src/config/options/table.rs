@@ -5,7 +5,7 @@ use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, ADMIN, LIMITS, LOG];
 
 const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
     Opt { name, kind, default, doc }
@@ -260,6 +260,71 @@ const PINS: Section = Section {
             Kind::Table,
             Required(r#"{ "ed25519:auto" = "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw" }"#),
             "Its keys, by key ID, learnt from a place you trust.",
+        ),
+    ],
+};
+
+const KEY_SERVER: Section = Section {
+    name: "key_server",
+    repeated: false,
+    doc: "What fedgate answers below /_matrix/key/v2/ itself.",
+    options: &[
+        option(
+            "publish",
+            Kind::Text,
+            Value(r#""forward""#),
+            "The homeserver's own keys (/_matrix/key/v2/server): \"forward\" asks the homeserver each\n\
+             time, \"cached\" keeps its answer and goes on giving it while the homeserver is down,\n\
+             \"own\" makes the answer here from signing_key_file.",
+        ),
+        option(
+            "queries",
+            Kind::Text,
+            Value(r#""forward""#),
+            "Questions for the keys of others (/_matrix/key/v2/query): \"forward\" leaves them to the\n\
+             homeserver, \"answer\" makes fedgate a notary, which signs its answers.",
+        ),
+        option(
+            "signing_key_file",
+            Kind::Text,
+            Unset(r#""/etc/matrix-synapse/example.org.signing.key""#),
+            "The homeserver's signing keys, as Synapse writes them.",
+        ),
+        option(
+            "notary_key_file",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/notary.key""#),
+            "The keys that sign a notary's answers, made with `fedgate notary keygen`; those of\n\
+             signing_key_file unless set. For a rotation, put the new key before the old one: both\n\
+             sign.",
+        ),
+        option(
+            "old_verify_keys",
+            Kind::Table,
+            Value("{}"),
+            "For \"own\": keys the homeserver has used before, each with the time of its end in\n\
+             milliseconds since 1970, as in { \"ed25519:old\" = \"KEY 1767225600000\" }. Events signed\n\
+             with them stay verifiable.",
+        ),
+        option(
+            "valid_for",
+            Kind::Text,
+            Value(r#""24h""#),
+            "For \"own\": how long others may use the keys before they ask again, from 2h to 24h.",
+        ),
+        option(
+            "own_clients",
+            Kind::List,
+            Value("[]"),
+            "Address ranges of the own homeserver, where it uses fedgate as its notary: its\n\
+             questions are not held to the budgets for strangers.",
+        ),
+        option(
+            "fetches_per_query_max",
+            Kind::Count,
+            Value("100"),
+            "How many servers one question of a stranger may make fedgate ask; what is kept of\n\
+             further ones is answered all the same.",
         ),
     ],
 };
