@@ -17,11 +17,6 @@ async fn send(
     (result, peer)
 }
 
-async fn kind_of(answer: &str) -> &'static str {
-    let (result, _) = send(get(), Manner::Answer(answer.as_bytes().to_vec())).await;
-    result.map_or_else(|error| error.kind(), |_| "an answer")
-}
-
 #[tokio::test]
 async fn a_get_says_who_asks_and_offers_no_compression() {
     let (result, peer) = send(get(), ok()).await;
@@ -66,15 +61,6 @@ async fn status_and_body_are_handed_on_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_a_federation_request_is_not_followed() {
-    let elsewhere = answer("302 Found\r\nLocation: https://127.0.0.1/x", "some text");
-    let (result, peer) = send(get(), elsewhere).await;
-    let response = result.expect("an answer");
-    assert_eq!((response.status, response.body.len()), (302, 0));
-    assert_eq!(peer.connections(), 1);
-}
-
-#[tokio::test]
 async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
     let with_length = |n: usize| answer("200 OK", &"x".repeat(n));
     let chunked = |n: usize| {
@@ -92,65 +78,6 @@ async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
         assert_eq!(error.kind(), "too_large", "{error}");
         assert!(error.text().contains("larger than 50000 bytes"), "{error}");
     }
-}
-
-/// A gigabyte is announced or sent; what is between the two ends is buffers of theirs and the
-/// system's.
-#[tokio::test]
-async fn an_endless_answer_is_cut() {
-    for head in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000000\r\n",
-        "HTTP/1.1 200 OK\r\n\r\n",
-    ] {
-        let (result, peer) = send(get(), Manner::Flood(head)).await;
-        let error = result.expect_err("too large");
-        assert_eq!(error.kind(), "too_large", "{head}: {error}");
-        assert!(peer.flooded_bytes() < 32 << 20, "{head}: {}", peer.flooded_bytes());
-    }
-}
-
-#[tokio::test]
-async fn a_large_head_is_cut() {
-    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(33 * 1024));
-    assert_eq!(kind_of(&long).await, "too_large");
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
-    assert_eq!(kind_of(&many).await, "too_large");
-    let (result, peer) = send(get(), Manner::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
-    assert_eq!(result.expect_err("no end").kind(), "too_large");
-    assert!(peer.flooded_bytes() < 32 << 20, "{}", peer.flooded_bytes());
-    let fits = format!("HTTP/1.1 204 Fine\r\nX: {}\r\n\r\n", "x".repeat(8 * 1024));
-    assert_eq!(kind_of(&fits).await, "an answer");
-}
-
-#[tokio::test]
-async fn what_is_not_proper_http_is_an_error() {
-    for text in [
-        "",
-        "SSH-2.0-OpenSSH_9.2\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
-        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-        "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
-        "HTTP/1.1 200 OK\r\nContent-",
-    ] {
-        assert_eq!(kind_of(text).await, "http", "{text:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_silent_handshake_is_given_up_on() {
-    let authority = Authority::new();
-    let peer = Peer::start(authority.server("127.0.0.1"), Manner::Silent).await;
-    let timeouts = Timeouts { tls: Duration::from_millis(50), ..Timeouts::default() };
-    let transport =
-        transport_to(&["127.0.0.0/8"], Names::default(), &authority, ports(peer.port()), timeouts);
-    let error = transport.send(&server_name("127.0.0.1"), get()).await.expect_err("silence");
-    assert_eq!(error.kind(), "timeout", "{error}");
-    assert!(error.text().contains("no TLS handshake within 50ms"), "{error}");
-    assert_eq!(peer.connections(), 1);
 }
 
 /// The HTTP part alone, on a pipe and in paused time: the far side reads the request and then runs

@@ -309,6 +309,15 @@ rows! { document;
     an_old_key_with_expired_ts_as_text: {
         with_old("ed25519:0", json!({ "key": key("ed25519:0"), "expired_ts": "1" }))
     } => HONEST;
+    an_old_key_with_a_negative_expired_ts: {
+        with_old("ed25519:0", json!({ "key": key("ed25519:0"), "expired_ts": -1 }))
+    } => HONEST;
+    an_old_key_with_a_fraction_in_expired_ts: {
+        with_old("ed25519:0", json!({ "key": key("ed25519:0"), "expired_ts": 1.5 }))
+    } => HONEST;
+    an_old_key_that_expires_beyond_the_last_time: {
+        with_old("ed25519:0", json!({ "key": key("ed25519:0"), "expired_ts": LAST_MS + 1 }))
+    } => HONEST;
     an_old_key_off_the_curve: with_old("ed25519:0", json!({ "key": OFF_CURVE, "expired_ts": 1 })) =>
         HONEST;
     a_current_key_that_is_also_old: {
