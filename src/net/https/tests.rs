@@ -74,14 +74,14 @@ fn ports(port: u16) -> Ports {
 /// A transport that may dial `allowed`.
 fn transport_to(
     allowed: &[&str],
-    names: Names,
+    dns: impl Dns,
     authority: &Authority,
     ports: Ports,
     timeouts: Timeouts,
 ) -> HttpsTransport {
     let allowed = allowed.iter().map(|range| range.parse().expect("a range")).collect();
     let policy = AddressPolicy::new(allowed);
-    HttpsTransport::new(Arc::new(names), policy, authority.roots(), None, ports, timeouts)
+    HttpsTransport::new(Arc::new(dns), policy, authority.roots(), None, ports, timeouts)
         .expect("a transport")
 }
 

@@ -4,6 +4,7 @@ use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
 use super::*;
+use crate::net::discovery::DialHost;
 
 /// Sends `request` to a peer that behaves in that manner.
 async fn send(
@@ -78,6 +79,32 @@ async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
         assert_eq!(error.kind(), "too_large", "{error}");
         assert!(error.text().contains("larger than 50000 bytes"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_well_known_document_is_asked_for_once() {
+    let authority = Authority::new();
+    let peer = Peer::start(authority.server("matrix.example.net"), ok()).await;
+    let document = format!(r#"{{"m.server":"matrix.example.net:{}"}}"#, peer.port());
+    let head = "200 OK\r\nCache-Control: public\r\nCache-Control: max-age=600";
+    let web = Peer::start(authority.server("example.org"), answer(head, &document)).await;
+    let names = Names::default()
+        .with("example.org", &["127.0.0.1"])
+        .with("matrix.example.net", &["127.0.0.1"]);
+    let transport = transport(names, &authority, ports(web.port()));
+    for asked in 1..=3 {
+        let sent = transport.send(&server_name("example.org"), get()).await;
+        assert_eq!(sent.map(|answer| answer.status), Ok(200));
+        assert_eq!((web.connections(), peer.connections()), (1, asked));
+    }
+    let endpoint = Endpoint {
+        host: DialHost::Name("example.org".to_owned()),
+        port: web.port(),
+        host_header: "example.org".to_owned(),
+        tls_name: "example.org".try_into().expect("a name"),
+    };
+    let answer = transport.client.get(&endpoint, "/", 1_024).await.expect("an answer");
+    assert_eq!(answer.cache_control.as_deref(), Some(b"public,max-age=600".as_slice()));
 }
 
 /// The HTTP part alone, on a pipe and in paused time: the far side reads the request and then runs
