@@ -17,6 +17,7 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
 use moka::future::Cache;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::NetError;
@@ -57,7 +58,7 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// One target of an SRV record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SrvTarget {
     /// Lower is tried first.
     pub priority: u16,
@@ -69,14 +70,35 @@ pub struct SrvTarget {
     pub port: u16,
 }
 
+/// What was found of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<T> {
+    /// The records. Empty when there are none.
+    pub records: Vec<T>,
+    /// Who knew them.
+    pub answered_by: AnsweredBy,
+}
+
+/// Who knew the answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// The system's hosts file.
+    HostsFile,
+    /// An earlier answer, which still holds.
+    Memory,
+    /// A name server, just now.
+    NameServer,
+}
+
 /// Resolves names. Every answer comes, or fails, within a bounded time.
 #[async_trait]
 pub trait Dns: Send + Sync + 'static {
-    /// The addresses of `host` (A, AAAA, CNAMEs followed). Empty when there are none.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError>;
+    /// The addresses of `host` (A, AAAA, CNAMEs followed).
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError>;
 
-    /// The SRV records of `name`. Empty when there are none.
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError>;
+    /// The SRV records of `name`.
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError>;
 }
 
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
@@ -149,17 +171,17 @@ impl HickoryDns {
 
     /// The records of one type, remembered or asked for; none when the name or the type does not
     /// exist.
-    async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+    async fn records(&self, name: &Name, kind: RecordType) -> Result<Resolved<Record>, NetError> {
         let question = (name.clone(), kind);
         if let Some(answer) = self.answers.get(&question).await
             && Instant::now() < answer.valid_until
         {
-            return Ok(answer.records);
+            return Ok(Resolved { records: answer.records, answered_by: AnsweredBy::Memory });
         }
         let (records, lifetime) = self.ask(name, kind).await?;
         let answer = Answer { records: records.clone(), valid_until: Instant::now() + lifetime };
         self.answers.insert(question, answer).await;
-        Ok(records)
+        Ok(Resolved { records, answered_by: AnsweredBy::NameServer })
     }
 
     /// Asks for the records of one type; says how long the answer holds.
@@ -201,27 +223,35 @@ impl HickoryDns {
 
 #[async_trait]
 impl Dns for HickoryDns {
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError> {
         let name = absolute(host)?;
         let listed = self.in_hosts_file(&name);
         if !listed.is_empty() {
-            return Ok(listed);
+            return Ok(Resolved { records: listed, answered_by: AnsweredBy::HostsFile });
         }
         let (v4, v6) =
             future::join(self.records(&name, RecordType::A), self.records(&name, RecordType::AAAA))
                 .await;
-        let (v4, v6) = match (v4, v6) {
-            (Ok(v4), Ok(v6)) => (v4, v6),
+        let both = |v4: &[Record], v6: &[Record]| alternate(addresses_in(v4), addresses_in(v6));
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(Resolved {
+                records: both(&v4.records, &v6.records),
+                // What was asked for anew says more than what was remembered beside it.
+                answered_by: v4.answered_by.max(v6.answered_by),
+            }),
             // One kind is enough to go on with.
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => (found, Vec::new()),
-            (Err(error), _) | (_, Err(error)) => return Err(error),
-        };
-        Ok(alternate(addresses_in(&v4), addresses_in(&v6)))
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.records.is_empty() => {
+                let records = both(&found.records, &[]);
+                Ok(Resolved { records, answered_by: found.answered_by })
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
-        let records = self.records(&absolute(name)?, RecordType::SRV).await?;
-        Ok(records.iter().filter_map(srv_target).collect())
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
+        let found = self.records(&absolute(name)?, RecordType::SRV).await?;
+        let records = found.records.iter().filter_map(srv_target).collect();
+        Ok(Resolved { records, answered_by: found.answered_by })
     }
 }
 
