@@ -222,7 +222,15 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
+/// Whom keys are asked for, in the order of the settings, and how they are judged.
+///
+/// # Errors
+///
+/// [`StartError::Unnamed`] when the settings hold no server name.
+pub fn key_sources(
+    config: &Config,
+    outside: &Outside,
+) -> Result<(Vec<Stage>, KeyPolicy), StartError> {
     let banned = BannedKeys::new(config.keys.banned.iter().copied());
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
@@ -248,22 +256,28 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
         }
         stages.push(Stage { sources, head_start: *head_start });
     }
+    let policy = KeyPolicy {
+        fetch_timeout: config.keys.fetch_timeout,
+        agreement: config.keys.agreement,
+        binding: config.keys.binding,
+        banned,
+        first_seen: FirstSeenRates {
+            in_all: config.keys.first_seen_per_second,
+            per_network: config.keys.first_seen_per_second_per_network,
+        },
+    };
+    Ok((stages, policy))
+}
+
+fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
+    let (stages, policy) = key_sources(config, outside)?;
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
         store: store(config, outside.clock.as_ref())?,
         stages,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
-        policy: KeyPolicy {
-            fetch_timeout: config.keys.fetch_timeout,
-            agreement: config.keys.agreement,
-            binding: config.keys.binding,
-            banned,
-            first_seen: FirstSeenRates {
-                in_all: config.keys.first_seen_per_second,
-                per_network: config.keys.first_seen_per_second_per_network,
-            },
-        },
+        policy,
     }))
 }
 
