@@ -13,7 +13,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::DnsError;
 use hickory_resolver::net::NetError as HickoryError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
 use moka::future::Cache;
@@ -77,6 +77,8 @@ pub struct Resolved<T> {
     pub records: Vec<T>,
     /// Who knew them.
     pub answered_by: AnsweredBy,
+    /// Whether the name does not exist at all (NXDOMAIN). Otherwise it may have other records.
+    pub no_such_name: bool,
 }
 
 /// Who knew the answer to a question.
@@ -117,7 +119,18 @@ pub struct HickoryDns {
 #[derive(Clone)]
 struct Answer {
     records: Vec<Record>,
+    no_such_name: bool,
     valid_until: Instant,
+}
+
+impl Answer {
+    fn new(records: Vec<Record>, no_such_name: bool, lifetime: Duration) -> Self {
+        Self { records, no_such_name, valid_until: Instant::now() + lifetime }
+    }
+
+    fn told_by(self, answered_by: AnsweredBy) -> Resolved<Record> {
+        Resolved { records: self.records, answered_by, no_such_name: self.no_such_name }
+    }
 }
 
 impl HickoryDns {
@@ -176,35 +189,33 @@ impl HickoryDns {
         if let Some(answer) = self.answers.get(&question).await
             && Instant::now() < answer.valid_until
         {
-            return Ok(Resolved { records: answer.records, answered_by: AnsweredBy::Memory });
+            return Ok(answer.told_by(AnsweredBy::Memory));
         }
-        let (records, lifetime) = self.ask(name, kind).await?;
-        let answer = Answer { records: records.clone(), valid_until: Instant::now() + lifetime };
-        self.answers.insert(question, answer).await;
-        Ok(Resolved { records, answered_by: AnsweredBy::NameServer })
+        let answer = self.ask(name, kind).await?;
+        self.answers.insert(question, answer.clone()).await;
+        Ok(answer.told_by(AnsweredBy::NameServer))
     }
 
-    /// Asks for the records of one type; says how long the answer holds.
-    async fn ask(
-        &self,
-        name: &Name,
-        kind: RecordType,
-    ) -> Result<(Vec<Record>, Duration), NetError> {
+    /// Asks for the records of one type.
+    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Answer, NetError> {
         let failed =
             |cause: &dyn Display| Err(NetError::Dns(format!("{kind} records of {name}: {cause}")));
         match timeout(self.timeout, self.resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => {
                 let records = of_use(lookup.answers(), kind);
                 if records.is_empty() {
-                    return Ok((records, NEGATIVE_TTL_MIN));
+                    return Ok(Answer::new(records, false, NEGATIVE_TTL_MIN));
                 }
                 // Aliases on the way hold no longer than their own TTL.
                 let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-                Ok((records, Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX)))
+                let lifetime = Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX);
+                Ok(Answer::new(records, false, lifetime))
             }
             Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(none)))) => {
                 let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
-                Ok((Vec::new(), ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX)))
+                let lifetime = ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX);
+                let no_such_name = none.response_code == ResponseCode::NXDomain;
+                Ok(Answer::new(Vec::new(), no_such_name, lifetime))
             }
             Ok(Err(error)) => failed(&error),
             Err(_elapsed) => failed(&format_args!("no answer within {:?}", self.timeout)),
@@ -227,7 +238,8 @@ impl Dns for HickoryDns {
         let name = absolute(host)?;
         let listed = self.in_hosts_file(&name);
         if !listed.is_empty() {
-            return Ok(Resolved { records: listed, answered_by: AnsweredBy::HostsFile });
+            let (records, answered_by) = (listed, AnsweredBy::HostsFile);
+            return Ok(Resolved { records, answered_by, no_such_name: false });
         }
         let (v4, v6) =
             future::join(self.records(&name, RecordType::A), self.records(&name, RecordType::AAAA))
@@ -238,11 +250,12 @@ impl Dns for HickoryDns {
                 records: both(&v4.records, &v6.records),
                 // What was asked for anew says more than what was remembered beside it.
                 answered_by: v4.answered_by.max(v6.answered_by),
+                no_such_name: v4.no_such_name && v6.no_such_name,
             }),
             // One kind is enough to go on with.
             (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.records.is_empty() => {
                 let records = both(&found.records, &[]);
-                Ok(Resolved { records, answered_by: found.answered_by })
+                Ok(Resolved { records, answered_by: found.answered_by, no_such_name: false })
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
@@ -250,8 +263,9 @@ impl Dns for HickoryDns {
 
     async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
         let found = self.records(&absolute(name)?, RecordType::SRV).await?;
-        let records = found.records.iter().filter_map(srv_target).collect();
-        Ok(Resolved { records, answered_by: found.answered_by })
+        let Resolved { records, answered_by, no_such_name } = found;
+        let records = records.iter().filter_map(srv_target).collect();
+        Ok(Resolved { records, answered_by, no_such_name })
     }
 }
 

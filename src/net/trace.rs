@@ -148,6 +148,8 @@ pub enum Outcome {
         targets: Vec<SrvTarget>,
         /// Who knew them.
         answered_by: AnsweredBy,
+        /// Whether the name does not exist at all.
+        no_such_name: bool,
     },
     /// The addresses that were found, maybe none.
     Found {
@@ -155,6 +157,8 @@ pub enum Outcome {
         addresses: Vec<IpAddr>,
         /// Who knew them.
         answered_by: AnsweredBy,
+        /// Whether the name does not exist at all.
+        no_such_name: bool,
     },
     /// The address is not dialled.
     Blocked {

@@ -273,6 +273,22 @@ async fn a_notary_that_shows_another_key_changes_nothing_but_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_witness_that_disagrees_is_enough_where_agreement_is_asked_for() {
+    let mut other = server();
+    other.add_seed(ID, [9; 32]);
+    let policy = KeyPolicy { agreement: 2, ..KeyPolicy::default() };
+    for (third, state) in [(&server(), KeyState::Valid), (&other, KeyState::Unagreed)] {
+        let origin = ScriptedFetcher::origin(vec![gives(&server())]);
+        let notary = ScriptedFetcher::notary(vec![gives(&server())]);
+        let name = ServerName::parse("other.example").unwrap();
+        let liar = ScriptedFetcher::of(Source::Notary(name), vec![gives(third)]);
+        let inquiry = ask(&[&origin, &notary, &liar], &policy, nothing()).await;
+        assert_eq!(states(&inquiry), [(ID, state)]);
+        assert_eq!(inquiry.verdict.accepted, state == KeyState::Valid);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_json_keeps_its_names() {
     let mut server = server();
     server.add_key("ed25519:0");

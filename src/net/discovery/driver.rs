@@ -93,6 +93,7 @@ impl Discovery<'_> {
         step.result(&found, |found| Outcome::Targets {
             targets: found.records.clone(),
             answered_by: found.answered_by,
+            no_such_name: found.no_such_name,
         });
         Ok(found?.records)
     }

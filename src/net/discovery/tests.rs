@@ -72,7 +72,7 @@ impl Dns for Network {
             return Err(NetError::Dns("SERVFAIL".to_owned()));
         }
         let records = self.srv.get(name).cloned().unwrap_or_default();
-        Ok(Resolved { records, answered_by: AnsweredBy::NameServer })
+        Ok(Resolved { records, answered_by: AnsweredBy::NameServer, no_such_name: false })
     }
 }
 

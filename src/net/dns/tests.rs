@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -371,6 +371,7 @@ async fn answers_are_remembered() {
         (host, RecordType::AAAA, Script::Answer(vec![aaaa(host, V6)])),
         (alias, RecordType::A, Script::Answer(vec![cname(alias, host), a(host, [1, 1, 1, 1])])),
         (alias, RecordType::AAAA, Script::Answer(vec![cname(alias, host)])),
+        (host, RecordType::SRV, Script::Code(ResponseCode::NoError)),
         (service, RecordType::SRV, Script::Answer(vec![srv(service, 1, 1, 1, host)])),
     ])
     .await;
@@ -394,6 +395,12 @@ async fn answers_are_remembered() {
     assert_eq!(answered_by, Ok(AnsweredBy::Memory));
     let answered_by = server.dns().srv(service).await.map(|found| found.answered_by);
     assert_eq!(answered_by, Ok(AnsweredBy::NameServer));
+    for (name, no_such_name) in [("kept.example.org", false), ("nothing.example.org", true)] {
+        for answered_by in [AnsweredBy::NameServer, AnsweredBy::Memory] {
+            let none = Resolved { records: Vec::new(), answered_by, no_such_name };
+            assert_eq!(dns.srv(name).await, Ok(none), "{name}");
+        }
+    }
 }
 
 /// Whether what was asked for `name` now is still remembered after `age`. The clock only stands still

@@ -117,6 +117,7 @@ impl Dialer {
         step.result(&found, |found| Outcome::Found {
             addresses: found.records.clone(),
             answered_by: found.answered_by,
+            no_such_name: found.no_such_name,
         });
         Ok(found?.records)
     }

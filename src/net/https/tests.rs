@@ -61,7 +61,7 @@ impl Dns for Names {
 
 fn asked<T: Clone>(records: Option<&Vec<T>>) -> Resolved<T> {
     let records = records.cloned().unwrap_or_default();
-    Resolved { records, answered_by: AnsweredBy::NameServer }
+    Resolved { records, answered_by: AnsweredBy::NameServer, no_such_name: false }
 }
 
 /// A certificate authority.

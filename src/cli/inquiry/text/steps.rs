@@ -83,13 +83,13 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::NotDelegated { text, remembered, remaining_s } => {
             format!(": no delegation, {}: {}", memory(*remembered, *remaining_s), plain(text))
         }
-        Outcome::Targets { targets, answered_by } => {
+        Outcome::Targets { targets, answered_by, no_such_name } => {
             let targets: Vec<String> = targets.iter().map(target).collect();
-            format!(": {}", found(&targets, *answered_by))
+            format!(": {}", found(&targets, *answered_by, *no_such_name))
         }
-        Outcome::Found { addresses, answered_by } => {
+        Outcome::Found { addresses, answered_by, no_such_name } => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            format!(": {}", found(&addresses, *answered_by))
+            format!(": {}", found(&addresses, *answered_by, *no_such_name))
         }
         Outcome::Blocked { range, purpose, setting } => format!(
             ": BLOCKED: in {} ({}); {} would allow it",
@@ -126,8 +126,9 @@ fn target(target: &SrvTarget) -> String {
     format!("{host}:{port} (priority {priority}, weight {weight})")
 }
 
-fn found(records: &[String], answered_by: AnsweredBy) -> String {
+fn found(records: &[String], answered_by: AnsweredBy, no_such_name: bool) -> String {
     let records = match records {
+        [] if no_such_name => "there is no such name".to_owned(),
         [] => "none".to_owned(),
         some => some.iter().take(ENTRIES_MAX).cloned().collect::<Vec<_>>().join(", "),
     };

@@ -69,7 +69,7 @@ fn well_known_steps() -> Vec<Value> {
             Some(7),
             1,
             &json!({"kind": "addresses", "host": "a.example"}),
-            &json!({"kind": "found", "addresses": ["192.0.2.1", "::1"], "answered_by": "memory"}),
+            &json!({"kind": "found", "addresses": ["192.0.2.1", "::1"], "answered_by": "memory", "no_such_name": false}),
         ),
         step(
             8,
@@ -109,7 +109,7 @@ fn further_steps() -> Vec<Value> {
             Some(0),
             0,
             &json!({"kind": "srv", "name": "_matrix-fed._tcp.matrix.example.net"}),
-            &json!({"kind": "targets", "targets": [target], "answered_by": "name_server"}),
+            &json!({"kind": "targets", "targets": [target], "answered_by": "name_server", "no_such_name": false}),
         ),
         step(
             49,
