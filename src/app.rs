@@ -222,16 +222,13 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-/// Whom keys are asked for, in the order of the settings, and how they are judged.
+/// Whom keys are asked for, in the order of the settings.
 ///
 /// # Errors
 ///
 /// [`StartError::Unnamed`] when the settings hold no server name.
-pub fn key_sources(
-    config: &Config,
-    outside: &Outside,
-) -> Result<(Vec<Stage>, KeyPolicy), StartError> {
-    let banned = BannedKeys::new(config.keys.banned.iter().copied());
+pub fn key_sources(config: &Config, outside: &Outside) -> Result<Vec<Stage>, StartError> {
+    let banned = banned_keys(config);
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
         let transport = Arc::clone(&outside.transport);
@@ -256,28 +253,35 @@ pub fn key_sources(
         }
         stages.push(Stage { sources, head_start: *head_start });
     }
-    let policy = KeyPolicy {
+    Ok(stages)
+}
+
+/// How keys are judged, as the settings say.
+pub fn key_policy(config: &Config) -> KeyPolicy {
+    KeyPolicy {
         fetch_timeout: config.keys.fetch_timeout,
         agreement: config.keys.agreement,
         binding: config.keys.binding,
-        banned,
+        banned: banned_keys(config),
         first_seen: FirstSeenRates {
             in_all: config.keys.first_seen_per_second,
             per_network: config.keys.first_seen_per_second_per_network,
         },
-    };
-    Ok((stages, policy))
+    }
+}
+
+fn banned_keys(config: &Config) -> BannedKeys {
+    BannedKeys::new(config.keys.banned.iter().copied())
 }
 
 fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
-    let (stages, policy) = key_sources(config, outside)?;
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
         store: store(config, outside.clock.as_ref())?,
-        stages,
+        stages: key_sources(config, outside)?,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
-        policy,
+        policy: key_policy(config),
     }))
 }
 

@@ -187,7 +187,7 @@ async fn name_server(port: u16) -> SocketAddr {
 /// The steps until the connection is there.
 const WAY: [&str; 8] = [
     "the name a.test has no port: well-known and SRV records are asked",
-    "well-known https://a.test/.well-known/matrix/server: no delegation, to be remembered",
+    "well-known https://a.test/.well-known/matrix/server: no delegation, holds for ",
     "addresses of a.test: 10.0.0.1",
     "10.0.0.1: BLOCKED: in 10.0.0.0/8 (private); outbound.allowed_ranges would allow it",
     "SRV _matrix-fed._tcp.a.test: host.test:PORT (priority 10, weight 5)",

@@ -71,15 +71,15 @@ async fn inquire(
     let clock = Arc::new(SystemClock);
     let stored = stored(config, server, clock.as_ref()).await;
     let before = Beforehand { memory: None, stored, back_off: None };
+    let policy = app::key_policy(config);
+    if offline {
+        let inquirer = Inquirer { stages: &[], policy: &policy, clock: clock.as_ref() };
+        return Ok(inquirer.look(server, before));
+    }
     let transport = app::transport(&config.outbound)?;
-    let outside = Outside { clock: Arc::clone(&clock) as _, transport };
-    let (stages, policy) = app::key_sources(config, &outside)?;
+    let stages = app::key_sources(config, &Outside { clock: Arc::clone(&clock) as _, transport })?;
     let inquirer = Inquirer { stages: &stages, policy: &policy, clock: clock.as_ref() };
-    Ok(if offline {
-        inquirer.look(server, before)
-    } else {
-        inquirer.ask(server, ids, before).await
-    })
+    Ok(inquirer.ask(server, ids, before).await)
 }
 
 /// What is kept of `server` on disk. The file is let go of before anybody is asked, so that a fedgate

@@ -404,6 +404,23 @@ async fn a_running_gate_tells_what_it_has_and_whether_it_would_ask() {
     assert_eq!(memory.documents.len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_running_gate_tells_that_it_has_just_seen_no_current_key() {
+    let store = Arc::new(MapStore::default());
+    let long_ago = Timestamp::from_ms(at(0).as_ms() - HOUR);
+    let expired = TestServer { valid_until: long_ago, ..server() };
+    let origin = ScriptedFetcher::origin(vec![gives(&expired), gives(&server())]);
+    let (keyring, _) = keyring(&origin, &store);
+    let client = [192, 0, 2, 1].into();
+    keyring.request_keys(&server().name, &[key_id(ID)], client).await.expect("expired");
+    let inquiry = keyring.inquire(&server().name, &[]).await;
+    let back_off = inquiry.back_off.expect("a back-off");
+    assert_eq!((back_off.reason, back_off.remaining_s), (BackOffReason::Absent, 60));
+    let Verdict { accepted, summary, .. } = inquiry.verdict;
+    assert!(!accepted && summary.contains("could not be used"), "{summary}");
+    assert_eq!(inquiry.store.kept.expect("on disk").keys[0].state, KeyState::Expired);
+}
+
 #[tokio::test]
 async fn what_is_kept_can_be_looked_at_without_asking() {
     let origin = ScriptedFetcher::origin(vec![]);

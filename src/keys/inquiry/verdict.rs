@@ -147,10 +147,13 @@ fn accepted_summary(server: &ServerName, keys: &[KeyReport]) -> String {
 }
 
 fn waiting(server: &ServerName, back_off: &BackOff) -> (String, Option<String>) {
-    let (reason, remaining) = match back_off.reason {
-        BackOffReason::Absent => ("it has just shown its keys without", back_off.remaining_s),
-        BackOffReason::Failed => ("asking for its keys has just failed", back_off.remaining_s),
+    let reason = match back_off.reason {
+        BackOffReason::Absent => {
+            "when it showed its keys last, the one asked for could not be used"
+        }
+        BackOffReason::Failed => "asking for its keys has just failed",
     };
+    let remaining = back_off.remaining_s;
     let summary = format!(
         "requests of {server} are not accepted yet: {reason}, and it is asked again in {remaining} s"
     );

@@ -113,11 +113,7 @@ fn outcome(outcome: &Outcome) -> String {
 
 fn memory(remembered: bool, remaining_s: u64) -> String {
     let span = times::rough(Duration::from_secs(remaining_s));
-    if remembered {
-        format!("remembered, for {span} more")
-    } else {
-        format!("to be remembered for {span}")
-    }
+    if remembered { format!("remembered, for {span} more") } else { format!("holds for {span}") }
 }
 
 fn target(target: &SrvTarget) -> String {
