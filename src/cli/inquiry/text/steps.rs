@@ -100,8 +100,8 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Connected => ": connected".to_owned(),
         Outcome::Secured { version, .. } => format!(": {}", plain(version)),
         Outcome::NotSecured { text, meaning, .. } => {
-            let meaning = meaning.as_ref().map(|meaning| format!("{}; ", plain(meaning)));
-            format!(": FAILED: {}{}", meaning.unwrap_or_default(), plain(text))
+            // The source's own line has the text.
+            format!(": FAILED: {}", plain(meaning.as_ref().unwrap_or(text)))
         }
         Outcome::Answer { status, bytes, location } => {
             let location = location.as_ref().map(|location| format!(", to {}", plain(location)));
