@@ -247,18 +247,16 @@ pub async fn keyring_alone(
     keyring(config, &outside, &Registry::new(), Some(store)).await
 }
 
-/// A keyring as the settings have it, over `store`.
-async fn keyring(
+/// Whom keys are asked for, in the order of the settings.
+///
+/// # Errors
+///
+/// [`StartError::Unnamed`] when the settings hold no server name.
+pub fn key_sources(
     config: &Config,
     outside: &Outside,
-    registry: &Registry,
-    store: Option<Arc<dyn KeyStore>>,
-) -> Result<Keyring, StartError> {
-    let made = match &store {
-        Some(store) => store.load_rules().await?,
-        None => Rules::default(),
-    };
-    let rules = Rulebook::new(rules(config), made);
+    rules: &Rulebook,
+) -> Result<Vec<Stage>, StartError> {
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
         let transport = Arc::clone(&outside.transport);
@@ -283,27 +281,47 @@ async fn keyring(
         }
         stages.push(Stage { sources, head_start: *head_start });
     }
+    Ok(stages)
+}
+
+/// How keys are judged, as the settings say.
+pub fn key_policy(config: &Config) -> KeyPolicy {
+    KeyPolicy {
+        fetch_timeout: config.keys.fetch_timeout,
+        agreement: config.keys.agreement,
+        binding: config.keys.binding,
+        first_seen: FirstSeenRates {
+            in_all: config.keys.first_seen_per_second,
+            per_network: config.keys.first_seen_per_second_per_network,
+        },
+    }
+}
+
+/// A keyring as the settings have it, over `store`.
+async fn keyring(
+    config: &Config,
+    outside: &Outside,
+    registry: &Registry,
+    store: Option<Arc<dyn KeyStore>>,
+) -> Result<Keyring, StartError> {
+    let made = match &store {
+        Some(store) => store.load_rules().await?,
+        None => Rules::default(),
+    };
+    let rules = Rulebook::new(rules(config), made);
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
         store,
-        stages,
+        stages: key_sources(config, outside, &rules)?,
         clock: Arc::clone(&outside.clock),
         metrics: KeyMetrics::new(registry)?,
-        policy: KeyPolicy {
-            fetch_timeout: config.keys.fetch_timeout,
-            agreement: config.keys.agreement,
-            binding: config.keys.binding,
-            first_seen: FirstSeenRates {
-                in_all: config.keys.first_seen_per_second,
-                per_network: config.keys.first_seen_per_second_per_network,
-            },
-        },
+        policy: key_policy(config),
         rules,
     }))
 }
 
 /// The pins and bans of the settings.
-fn rules(config: &Config) -> Rules {
+pub fn rules(config: &Config) -> Rules {
     let pins = config.pins.iter();
     Rules {
         pins: pins.map(|pin| (pin.server_name.clone(), pin.verify_keys.clone())).collect(),

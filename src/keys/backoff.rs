@@ -80,6 +80,11 @@ impl Floors {
         })
     }
 
+    /// How much longer `server` is not to be asked.
+    pub(crate) async fn remaining(&self, server: &ServerName, now: Timestamp) -> Option<Duration> {
+        self.cache.get(server).await?.remaining(now)
+    }
+
     /// A fetch gave a valid key: whatever went wrong before is over.
     pub(crate) async fn succeeded(&self, server: &ServerName) {
         self.cache.invalidate(server).await;

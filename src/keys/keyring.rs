@@ -1,6 +1,7 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 mod flight;
+mod inquire;
 mod operator;
 mod refresh;
 
@@ -463,7 +464,7 @@ impl Inner {
 }
 
 /// Whether a server may publish such a key at all: nobody is asked for the others.
-fn is_published(id: &KeyId) -> bool {
+pub(super) fn is_published(id: &KeyId) -> bool {
     id.is_ed25519() && id.as_str() != POLICY_SERVER_KEY
 }
 

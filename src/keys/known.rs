@@ -296,7 +296,7 @@ impl KnownKeys {
     }
 
     /// The documents that speak for at least one key, each once.
-    fn documents(&self) -> Vec<Arc<StoredKeys>> {
+    pub(crate) fn documents(&self) -> Vec<Arc<StoredKeys>> {
         let mut documents: Vec<Arc<StoredKeys>> = Vec::new();
         for document in self.keys.values().filter_map(|known| known.document.as_ref()) {
             if !documents.iter().any(|found| Arc::ptr_eq(found, document)) {

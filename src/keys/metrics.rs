@@ -330,7 +330,8 @@ impl Drop for InFlight<'_> {
 }
 
 /// The label of an error; none if the source was not asked at all.
-fn error_kind(error: &FetchError) -> Option<&'static str> {
+/// The kind of a failed fetch; none when the source was not asked.
+pub(crate) fn error_kind(error: &FetchError) -> Option<&'static str> {
     Some(match error {
         FetchError::BadAnswer(_) => "bad_answer",
         FetchError::NotServed => return None,

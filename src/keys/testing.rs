@@ -14,6 +14,7 @@ use super::fetch::{FetchError, KeyFetcher, KeyRequest};
 use super::record::{ServerRecord, Source};
 use super::rules::{Rulebook, Rules};
 use super::store::{KeyStore, StoreError};
+use crate::net::trace::Trace;
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
 use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};
@@ -152,6 +153,7 @@ pub(crate) fn request(server: &TestServer, ids: &[&str]) -> KeyRequest {
         server: server.name.clone(),
         key_ids: ids.iter().map(|id| key_id(id)).collect(),
         minimum_valid_until: at(0),
+        trace: Trace::default(),
     }
 }
 

@@ -13,10 +13,11 @@ use hickory_resolver::config::{
 use hickory_resolver::net::DnsError;
 use hickory_resolver::net::NetError as HickoryError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
 use moka::future::Cache;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::NetError;
@@ -57,7 +58,7 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// One target of an SRV record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SrvTarget {
     /// Lower is tried first.
     pub priority: u16,
@@ -69,14 +70,37 @@ pub struct SrvTarget {
     pub port: u16,
 }
 
+/// What was found of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<T> {
+    /// The records. Empty when there are none.
+    pub records: Vec<T>,
+    /// Who knew them.
+    pub answered_by: AnsweredBy,
+    /// Whether the name does not exist at all (NXDOMAIN). Otherwise it may have other records.
+    pub no_such_name: bool,
+}
+
+/// Who knew the answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// The system's hosts file.
+    HostsFile,
+    /// An earlier answer, which still holds.
+    Memory,
+    /// A name server, just now.
+    NameServer,
+}
+
 /// Resolves names. Every answer comes, or fails, within a bounded time.
 #[async_trait]
 pub trait Dns: Send + Sync + 'static {
-    /// The addresses of `host` (A, AAAA, CNAMEs followed). Empty when there are none.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError>;
+    /// The addresses of `host` (A, AAAA, CNAMEs followed).
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError>;
 
-    /// The SRV records of `name`. Empty when there are none.
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError>;
+    /// The SRV records of `name`.
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError>;
 }
 
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
@@ -95,7 +119,18 @@ pub struct HickoryDns {
 #[derive(Clone)]
 struct Answer {
     records: Vec<Record>,
+    no_such_name: bool,
     valid_until: Instant,
+}
+
+impl Answer {
+    fn new(records: Vec<Record>, no_such_name: bool, lifetime: Duration) -> Self {
+        Self { records, no_such_name, valid_until: Instant::now() + lifetime }
+    }
+
+    fn told_by(self, answered_by: AnsweredBy) -> Resolved<Record> {
+        Resolved { records: self.records, answered_by, no_such_name: self.no_such_name }
+    }
 }
 
 impl HickoryDns {
@@ -149,40 +184,38 @@ impl HickoryDns {
 
     /// The records of one type, remembered or asked for; none when the name or the type does not
     /// exist.
-    async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+    async fn records(&self, name: &Name, kind: RecordType) -> Result<Resolved<Record>, NetError> {
         let question = (name.clone(), kind);
         if let Some(answer) = self.answers.get(&question).await
             && Instant::now() < answer.valid_until
         {
-            return Ok(answer.records);
+            return Ok(answer.told_by(AnsweredBy::Memory));
         }
-        let (records, lifetime) = self.ask(name, kind).await?;
-        let answer = Answer { records: records.clone(), valid_until: Instant::now() + lifetime };
-        self.answers.insert(question, answer).await;
-        Ok(records)
+        let answer = self.ask(name, kind).await?;
+        self.answers.insert(question, answer.clone()).await;
+        Ok(answer.told_by(AnsweredBy::NameServer))
     }
 
-    /// Asks for the records of one type; says how long the answer holds.
-    async fn ask(
-        &self,
-        name: &Name,
-        kind: RecordType,
-    ) -> Result<(Vec<Record>, Duration), NetError> {
+    /// Asks for the records of one type.
+    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Answer, NetError> {
         let failed =
             |cause: &dyn Display| Err(NetError::Dns(format!("{kind} records of {name}: {cause}")));
         match timeout(self.timeout, self.resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => {
                 let records = of_use(lookup.answers(), kind);
                 if records.is_empty() {
-                    return Ok((records, NEGATIVE_TTL_MIN));
+                    return Ok(Answer::new(records, false, NEGATIVE_TTL_MIN));
                 }
                 // Aliases on the way hold no longer than their own TTL.
                 let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-                Ok((records, Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX)))
+                let lifetime = Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX);
+                Ok(Answer::new(records, false, lifetime))
             }
             Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(none)))) => {
                 let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
-                Ok((Vec::new(), ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX)))
+                let lifetime = ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX);
+                let no_such_name = none.response_code == ResponseCode::NXDomain;
+                Ok(Answer::new(Vec::new(), no_such_name, lifetime))
             }
             Ok(Err(error)) => failed(&error),
             Err(_elapsed) => failed(&format_args!("no answer within {:?}", self.timeout)),
@@ -201,27 +234,38 @@ impl HickoryDns {
 
 #[async_trait]
 impl Dns for HickoryDns {
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError> {
         let name = absolute(host)?;
         let listed = self.in_hosts_file(&name);
         if !listed.is_empty() {
-            return Ok(listed);
+            let (records, answered_by) = (listed, AnsweredBy::HostsFile);
+            return Ok(Resolved { records, answered_by, no_such_name: false });
         }
         let (v4, v6) =
             future::join(self.records(&name, RecordType::A), self.records(&name, RecordType::AAAA))
                 .await;
-        let (v4, v6) = match (v4, v6) {
-            (Ok(v4), Ok(v6)) => (v4, v6),
+        let both = |v4: &[Record], v6: &[Record]| alternate(addresses_in(v4), addresses_in(v6));
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(Resolved {
+                records: both(&v4.records, &v6.records),
+                // What was asked for anew says more than what was remembered beside it.
+                answered_by: v4.answered_by.max(v6.answered_by),
+                no_such_name: v4.no_such_name && v6.no_such_name,
+            }),
             // One kind is enough to go on with.
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => (found, Vec::new()),
-            (Err(error), _) | (_, Err(error)) => return Err(error),
-        };
-        Ok(alternate(addresses_in(&v4), addresses_in(&v6)))
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.records.is_empty() => {
+                let records = both(&found.records, &[]);
+                Ok(Resolved { records, answered_by: found.answered_by, no_such_name: false })
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
-        let records = self.records(&absolute(name)?, RecordType::SRV).await?;
-        Ok(records.iter().filter_map(srv_target).collect())
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
+        let found = self.records(&absolute(name)?, RecordType::SRV).await?;
+        let Resolved { records, answered_by, no_such_name } = found;
+        let records = records.iter().filter_map(srv_target).collect();
+        Ok(Resolved { records, answered_by, no_such_name })
     }
 }
 

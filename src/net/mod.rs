@@ -4,6 +4,7 @@ pub mod address;
 pub mod discovery;
 pub mod dns;
 pub mod https;
+pub mod trace;
 pub mod transport;
 
 pub use dns::Dns;

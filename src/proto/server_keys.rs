@@ -15,7 +15,7 @@ use super::validity::{Provenance, TrustedKey, effective_until};
 use super::{KeyId, ServerName, Timestamp};
 
 /// Why an entry of a banned key is dropped.
-const BANNED: &str = "the key is banned";
+pub const BANNED: &str = "the key is banned";
 
 /// A key document as received: well-formed, nothing about it believed yet.
 #[derive(Clone, Debug)]
@@ -147,6 +147,13 @@ impl UnverifiedServerKeys {
         } else {
             Err(ServerKeysError::NotSelfSigned)
         }
+    }
+
+    /// Who has signed the document with which keys, as far as that can be read; whether validly is for
+    /// [`Self::is_signed_by`] to say.
+    pub fn signatures(&self) -> impl Iterator<Item = (&ServerName, &KeyId)> {
+        let by = |(server, ids)| std::iter::repeat(server).zip(BTreeMap::keys(ids));
+        self.signatures.iter().flat_map(by)
     }
 
     /// Whether `server` has validly signed the document with the given key (for notaries, R58).

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod inquiry;
 mod keys;
 
 use std::io::{Read as _, Write as _};

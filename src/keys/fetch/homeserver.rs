@@ -19,6 +19,7 @@ use crate::config::Homeserver;
 use crate::keys::record::Source;
 use crate::keys::rules::Rulebook;
 use crate::net::NetError;
+use crate::net::trace::{Action, Outcome, Trace, cut};
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{ServerName, Timestamp};
 
@@ -52,28 +53,57 @@ impl HomeserverFetcher {
         Self { homeserver, host, rules, clock, not_served_at: Mutex::new(None) }
     }
 
-    async fn ask(&self, question: Bytes) -> Result<(u16, Bytes), NetError> {
-        let connect = |error: std::io::Error, to: String| {
-            NetError::Connect(format!("homeserver at {to}: {error}"))
+    async fn ask(&self, question: Bytes, trace: &Trace) -> Result<(u16, Bytes), NetError> {
+        let connect = |error: std::io::Error| {
+            NetError::Connect(format!("homeserver at {}: {error}", self.place()))
         };
+        let step = trace.begin(|| Action::Dial { to: self.place(), proxy: None });
         match &self.homeserver {
             Homeserver::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port))
-                    .await
-                    .map_err(|error| connect(error, format!("{host}:{port}")))?;
-                self.exchange(stream, question).await
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(connect);
+                step.result(&stream, |_stream| Outcome::Connected);
+                self.exchange(stream?, question, trace).await
             }
             Homeserver::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .await
-                    .map_err(|error| connect(error, path.display().to_string()))?;
-                self.exchange(stream, question).await
+                let stream = UnixStream::connect(path).await.map_err(connect);
+                step.result(&stream, |_stream| Outcome::Connected);
+                self.exchange(stream?, question, trace).await
             }
         }
     }
 
+    fn place(&self) -> String {
+        match &self.homeserver {
+            Homeserver::Tcp { host, port } => format!("{host}:{port}"),
+            Homeserver::Unix(path) => path.display().to_string(),
+        }
+    }
+
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        question: Bytes,
+        trace: &Trace,
+    ) -> Result<(u16, Bytes), NetError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let step = trace.begin(|| Action::Http {
+            method: "POST".to_owned(),
+            host: self.host.to_string(),
+            target: QUERY_TARGET.to_owned(),
+        });
+        let answer = self.request(stream, question).await;
+        step.result(&answer, |(status, body)| Outcome::Answer {
+            status: *status,
+            bytes: body.len(),
+            location: None,
+        });
+        answer
+    }
+
     /// One request and its answer on a connection of its own.
-    async fn exchange<S>(&self, stream: S, question: Bytes) -> Result<(u16, Bytes), NetError>
+    async fn request<S>(&self, stream: S, question: Bytes) -> Result<(u16, Bytes), NetError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -157,7 +187,8 @@ impl KeyFetcher for HomeserverFetcher {
         if self.is_not_served() {
             return Err(FetchError::NotServed);
         }
-        let (status, body) = self.ask(query(request)).await.map_err(FetchError::Net)?;
+        let (status, body) =
+            self.ask(query(request), &request.trace).await.map_err(FetchError::Net)?;
         if is_unrecognized(status, &body) {
             self.remember_not_served(status);
             return Err(FetchError::NotServed);
@@ -169,6 +200,7 @@ impl KeyFetcher for HomeserverFetcher {
         let judge = Judge { notary: None, banned: rules.banned() };
         let judged = judge.judge(&request.server, &body)?;
         for reason in &judged.refused {
+            request.trace.note(|| Action::Document, || Outcome::Refused { text: cut(reason) });
             tracing::warn!(
                 target: "fedgate::keys",
                 server = %request.server,

@@ -15,6 +15,7 @@ pub use origin::OriginFetcher;
 
 use super::record::Source;
 use crate::net::NetError;
+use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -23,10 +24,13 @@ use crate::proto::{KeyId, ServerName, Timestamp};
 pub struct KeyRequest {
     /// Whose keys.
     pub server: ServerName,
-    /// Which ones at least. Never empty.
+    /// Which ones at least. Empty asks for all there are, which some notaries answer from memory
+    /// alone.
     pub key_ids: Vec<KeyId>,
     /// Until when they must be valid at least.
     pub minimum_valid_until: Timestamp,
+    /// Takes down how it goes.
+    pub trace: Trace,
 }
 
 /// Why a source gave no keys.

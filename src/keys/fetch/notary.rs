@@ -10,6 +10,7 @@ use crate::config::Notary;
 use crate::keys::record::Source;
 use crate::keys::rules::Rulebook;
 use crate::net::FederationTransport;
+use crate::net::trace::{Action, Outcome, cut};
 use crate::net::transport::FederationRequest;
 use crate::proto::server_keys::ServerKeys;
 
@@ -40,6 +41,7 @@ impl KeyFetcher for NotaryFetcher {
             body: Some(query(request)),
             target: QUERY_TARGET.to_owned(),
             response_bytes_max: ANSWER_BYTES_MAX,
+            trace: request.trace.clone(),
         };
         let notary = &self.notary.server_name;
         let answer = self.transport.send(notary, question).await.map_err(FetchError::Net)?;
@@ -51,6 +53,7 @@ impl KeyFetcher for NotaryFetcher {
         let judge = Judge { notary: pinned, banned: rules.banned() };
         let judged = judge.judge(&request.server, &answer.body)?;
         for reason in &judged.refused {
+            request.trace.note(|| Action::Document, || Outcome::Refused { text: cut(reason) });
             tracing::warn!(
                 target: "fedgate::keys",
                 server = %request.server,

@@ -17,6 +17,7 @@ use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
 use crate::keys::known::KnownKeys;
 use crate::keys::record::Source;
 use crate::net::NetError;
+use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -226,6 +227,7 @@ impl Inner {
             server: server.clone(),
             key_ids: quest.ids.clone(),
             minimum_valid_until: quest.refresh_after.map_or(now, |end| end.plus_ms(1)),
+            trace: Trace::default(),
         };
         let started = Instant::now();
         let answer = fetcher.fetch(&request).await;

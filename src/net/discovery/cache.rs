@@ -58,6 +58,17 @@ struct Outcome {
     lifetime: Duration,
 }
 
+/// What is known of a host.
+#[derive(Debug)]
+pub struct Looked {
+    /// The delegated name, or why there is none.
+    pub result: Result<ServerName, NetError>,
+    /// Whether it was known already.
+    pub remembered: bool,
+    /// How long it is remembered from now.
+    pub remaining: Duration,
+}
+
 impl WellKnownCache {
     /// An empty cache; `random` spreads the lifetimes.
     pub fn new(random: fastrand::Rng) -> Self {
@@ -70,22 +81,20 @@ impl WellKnownCache {
     ///
     /// A delegation whose lifetime is over is not used any more when it can not be fetched again,
     /// though Synapse does so for a while: where it leads may be another's by now.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fetch`, as remembered or new.
     pub async fn get(
         &self,
         host: &str,
         fetch: impl Future<Output = Result<Delegation, NetError>>,
-    ) -> Result<ServerName, NetError> {
+    ) -> Looked {
         // Server names keep their case; hosts have none.
         let entry = self.hosts.get_with(host.to_ascii_lowercase(), async { Arc::default() }).await;
         let mut memory = entry.lock().await;
         if let Some(last) = &memory.last
-            && last.at.elapsed() < last.lifetime
+            && let age = last.at.elapsed()
+            && age < last.lifetime
         {
-            return last.result.clone();
+            let (result, remaining) = (last.result.clone(), last.lifetime - age);
+            return Looked { result, remembered: true, remaining };
         }
         let fetched = fetch.await;
         let at = Instant::now();
@@ -104,7 +113,7 @@ impl WellKnownCache {
         };
         let result = fetched.map(|delegation| delegation.server);
         memory.last = Some(Outcome { result: result.clone(), at, lifetime });
-        result
+        Looked { result, remembered: false, remaining: lifetime }
     }
 
     fn spread(&self, lifetime: Duration) -> Duration {

@@ -13,6 +13,8 @@ use super::driver::Discovery;
 use super::well_known::{HttpsAnswer, HttpsGet};
 use super::*;
 use crate::net::Dns;
+use crate::net::dns::{AnsweredBy, Resolved};
+use crate::net::trace::Trace;
 
 /// A network that knows what a test tells it, and notes what it is asked.
 #[derive(Default)]
@@ -47,6 +49,7 @@ impl Network {
             cache: &WellKnownCache::new(fastrand::Rng::with_seed(7)),
             ports: Ports::default(),
             well_known_timeout: Duration::from_secs(4),
+            trace: &Trace::default(),
         };
         discovery.of(&name(server)).await
     }
@@ -60,16 +63,17 @@ impl Network {
 
 #[async_trait]
 impl Dns for Network {
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError> {
         panic!("discovery asked for the addresses of {host}")
     }
 
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
         self.note(format!("SRV {name}"));
         if self.srv_broken {
             return Err(NetError::Dns("SERVFAIL".to_owned()));
         }
-        Ok(self.srv.get(name).cloned().unwrap_or_default())
+        let records = self.srv.get(name).cloned().unwrap_or_default();
+        Ok(Resolved { records, answered_by: AnsweredBy::NameServer, no_such_name: false })
     }
 }
 

@@ -6,6 +6,7 @@ mod certificates;
 mod discovery_rows;
 mod proxies;
 mod roots_files;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::testing::{Authority, Manner, Peer, answer, ok};
 use super::*;
-use crate::net::dns::SrvTarget;
+use crate::net::dns::{AnsweredBy, Resolved, SrvTarget};
 
 /// A name server that knows what a test tells it.
 #[derive(Default)]
@@ -45,13 +46,18 @@ impl Names {
 
 #[async_trait]
 impl Dns for Names {
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
-        Ok(self.addresses.get(host).cloned().unwrap_or_default())
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError> {
+        Ok(asked(self.addresses.get(host)))
     }
 
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
-        Ok(self.srv.get(name).cloned().unwrap_or_default())
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
+        Ok(asked(self.srv.get(name)))
     }
+}
+
+fn asked<T: Clone>(records: Option<&Vec<T>>) -> Resolved<T> {
+    let records = records.cloned().unwrap_or_default();
+    Resolved { records, answered_by: AnsweredBy::NameServer, no_such_name: false }
 }
 
 fn get() -> FederationRequest {
@@ -59,6 +65,7 @@ fn get() -> FederationRequest {
         body: None,
         target: "/_matrix/key/v2/server".to_owned(),
         response_bytes_max: 65_536,
+        trace: Trace::default(),
     }
 }
 

@@ -101,3 +101,33 @@ async fn a_homeserver_that_is_down_is_a_connect_error() {
         assert!(text.starts_with("homeserver at "), "{text}");
     }
 }
+
+#[tokio::test]
+async fn the_steps_are_told_with_the_documents_that_were_left_out() {
+    let mut stranger = TestServer::new("b.example");
+    stranger.add_key("ed25519:1");
+    let documents = [origin().document(), stranger.document()];
+    let body = answer(&documents);
+    let length = body.len();
+    let (homeserver, _) = homeserver(response("200 OK", &body)).await;
+    let Homeserver::Tcp { port, .. } = homeserver else { panic!("not over TCP") };
+    let trace = Trace::on();
+    let request = KeyRequest { trace: trace.clone(), ..request(&origin(), &["ed25519:1"]) };
+    let accepted = fetcher(homeserver, &clock()).fetch(&request).await.unwrap();
+    assert_eq!(accepted.len(), 1);
+    let (steps, _) = trace.steps();
+    let told: Vec<_> = steps.into_iter().map(|step| (step.action, step.outcome)).collect();
+    let dial = Action::Dial { to: format!("127.0.0.1:{port}"), proxy: None };
+    let http = Action::Http {
+        method: "POST".to_owned(),
+        host: "our.example:8448".to_owned(),
+        target: QUERY_TARGET.to_owned(),
+    };
+    let text = "a document of b.example, not asked for".to_owned();
+    let expected = [
+        (dial, Some(Outcome::Connected)),
+        (http, Some(Outcome::Answer { status: 200, bytes: length, location: None })),
+        (Action::Document, Some(Outcome::Refused { text })),
+    ];
+    assert_eq!(told, expected);
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::keys::fetch::testing::answer;
 use crate::keys::testing::{ScriptedTransport, TestServer, banning, key_id, request};
 use crate::net::NetError;
+use crate::net::trace::Trace;
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");
@@ -50,4 +51,22 @@ async fn failures_are_told_apart() {
     let error = NetError::Dns("no such host".to_owned());
     let answer = fetch(ScriptedTransport::fails(error.clone())).await;
     assert_eq!(answer.unwrap_err(), FetchError::Net(error));
+}
+
+#[tokio::test]
+async fn documents_that_were_left_out_are_told_of() {
+    let signed = notary().sign(&origin().document(), "ed25519:auto");
+    let documents = [signed, origin().document()];
+    let trace = Trace::on();
+    let asked = KeyRequest { trace: trace.clone(), ..request(&origin(), &["ed25519:1"]) };
+    let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
+    let notary = Notary { server_name: notary().name, verify_keys };
+    let transport = ScriptedTransport::answers(200, answer(&documents));
+    let fetcher = NotaryFetcher::new(Arc::clone(&transport) as _, banning([]), notary);
+    assert_eq!(fetcher.fetch(&asked).await.unwrap().len(), 1);
+    assert!(transport.requests.lock().unwrap()[0].1.trace.is_on(), "the trace goes along");
+    let (steps, _) = trace.steps();
+    let [step] = steps.as_slice() else { panic!("{steps:?}") };
+    let Some(Outcome::Refused { text }) = &step.outcome else { panic!("{step:?}") };
+    assert!(text.contains("no valid signature of notary.example"), "{text}");
 }

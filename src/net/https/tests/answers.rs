@@ -103,7 +103,8 @@ async fn the_well_known_document_is_asked_for_once() {
         host_header: "example.org".to_owned(),
         tls_name: "example.org".try_into().expect("a name"),
     };
-    let answer = transport.client.get(&endpoint, "/", 1_024).await.expect("an answer");
+    let getter = Getter { client: &transport.client, trace: Trace::default() };
+    let answer = getter.get(&endpoint, "/", 1_024).await.expect("an answer");
     assert_eq!(answer.cache_control.as_deref(), Some(b"public,max-age=600".as_slice()));
 }
 

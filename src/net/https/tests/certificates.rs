@@ -2,11 +2,15 @@
 
 use super::*;
 
-/// Sends a request to `server` where `peer` is found, and shows how it fails. No request arrives.
+/// Sends a request to `server` where `peer` is found, and shows how it fails. No request arrives,
+/// whether or not somebody wants to know the steps.
 async fn refusal(server: &str, peer: &Peer, names: Names, authority: &Authority) -> NetError {
     let transport = transport(names, authority, Ports { https: 1, federation: peer.port() });
     let server = server.replace("PORT", &peer.port().to_string());
+    let traced = FederationRequest { trace: Trace::on(), ..get() };
+    let traced = transport.send(&server_name(&server), traced).await.expect_err("no certificate");
     let error = transport.send(&server_name(&server), get()).await.expect_err("no certificate");
+    assert_eq!(traced.kind(), error.kind(), "{traced}");
     assert_eq!(peer.requests().len(), 0, "{error}");
     assert!(peer.connections() > 0, "{error}");
     error
