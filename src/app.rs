@@ -158,7 +158,9 @@ impl App {
             .certificate
             .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
         let keyring = self.keyring;
-        let refreshes = tokio::spawn(async move { keyring.refresh_ahead().await });
+        let refreshes = tokio::spawn(async move {
+            tokio::join!(keyring.probe(), keyring.refresh_ahead());
+        });
         self.listener.serve(self.stop.subscribe()).await;
         refreshes.abort();
         ended.send_replace(true);
@@ -224,6 +226,7 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
 
 fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
     let banned = BannedKeys::new(config.keys.banned.iter().copied());
+    let metrics = KeyMetrics::new(registry)?;
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
         let transport = Arc::clone(&outside.transport);
@@ -234,12 +237,16 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
                 main_name(config)?,
                 banned.clone(),
                 Arc::clone(&outside.clock),
+                metrics.clone(),
             ))),
             Provenance::Notary => {
                 for notary in &config.notaries {
-                    let transport = Arc::clone(&transport);
-                    let notary = NotaryFetcher::new(transport, banned.clone(), notary.clone());
-                    sources.push(Arc::new(notary));
+                    sources.push(Arc::new(NotaryFetcher::new(
+                        Arc::clone(&transport),
+                        banned.clone(),
+                        notary.clone(),
+                        metrics.clone(),
+                    )));
                 }
             }
             Provenance::Origin => {
@@ -253,7 +260,7 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
         store: store(config, outside.clock.as_ref())?,
         stages,
         clock: Arc::clone(&outside.clock),
-        metrics: KeyMetrics::new(registry)?,
+        metrics,
         policy: KeyPolicy {
             fetch_timeout: config.keys.fetch_timeout,
             agreement: config.keys.agreement,

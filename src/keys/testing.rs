@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::metrics::KeyMetrics;
 use super::record::{ServerRecord, Source};
 use super::rules::Rules;
 use super::store::{KeyStore, StoreError};
@@ -36,6 +37,11 @@ pub(crate) fn key_id(id: &str) -> KeyId {
 
 pub(crate) fn no_bans() -> BannedKeys {
     BannedKeys::new([])
+}
+
+/// Metrics that nobody reads.
+pub(crate) fn key_metrics() -> KeyMetrics {
+    KeyMetrics::new(&prometheus::Registry::new()).unwrap()
 }
 
 /// A server that publishes keys.
@@ -146,6 +152,7 @@ pub(crate) fn request(server: &TestServer, ids: &[&str]) -> KeyRequest {
         server: server.name.clone(),
         key_ids: ids.iter().map(|id| key_id(id)).collect(),
         minimum_valid_until: at(0),
+        is_known: true,
     }
 }
 

@@ -217,6 +217,7 @@ impl Inner {
             server: server.clone(),
             key_ids: quest.ids.clone(),
             minimum_valid_until: quest.refresh_after.map_or(now, |end| end.plus_ms(1)),
+            is_known: quest.is_known,
         };
         let started = Instant::now();
         let answer = fetcher.fetch(&request).await;

@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::keys::testing::{HOUR, TestServer, at, no_bans, request};
+use crate::keys::testing::{HOUR, TestServer, at, key_metrics, no_bans, request};
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");
@@ -15,7 +15,7 @@ fn origin() -> TestServer {
 
 fn fetcher(homeserver: Homeserver, clock: &Arc<ManualClock>) -> HomeserverFetcher {
     let host = ServerName::parse("our.example:8448").unwrap();
-    HomeserverFetcher::new(homeserver, host, no_bans(), Arc::clone(clock) as _)
+    HomeserverFetcher::new(homeserver, host, no_bans(), Arc::clone(clock) as _, key_metrics())
 }
 
 fn clock() -> Arc<ManualClock> {

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::keys::testing::{ScriptedTransport, TestServer, key_id, no_bans, request};
+use crate::keys::fetch::answer::ANSWER_BYTES_MAX;
+use crate::keys::testing::{ScriptedTransport, TestServer, key_id, key_metrics, no_bans, request};
 use crate::net::NetError;
 
 fn origin() -> TestServer {
@@ -19,7 +20,7 @@ fn notary() -> TestServer {
 async fn fetch(transport: Arc<ScriptedTransport>) -> Result<Vec<ServerKeys>, FetchError> {
     let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
     let notary = Notary { server_name: notary().name, verify_keys };
-    let fetcher = NotaryFetcher::new(transport, no_bans(), notary);
+    let fetcher = NotaryFetcher::new(transport, no_bans(), notary, key_metrics());
     assert_eq!(fetcher.source().to_string(), "notary notary.example");
     fetcher.fetch(&request(&origin(), &["ed25519:1"])).await
 }
