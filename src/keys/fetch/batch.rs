@@ -46,7 +46,8 @@ const FIRST_SEEN: Bounds = Bounds { places: 8, names_max: 8 };
 const WAITING_MAX: usize = 1_024;
 
 /// How long an unanswered query holds up the next. A notary takes longer only while some name is slow,
-/// and a lane whose every name hangs still sends more of them a second than are looked up.
+/// and a lane whose every name hangs still sends more of them a second than are looked up. With
+/// `QUERY_TIMEOUT`, at most 15 times as many queries are under way as there are places.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a query may take at most, whoever still waits for it: a Synapse that is asked gives up on

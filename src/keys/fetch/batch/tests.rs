@@ -345,6 +345,26 @@ async fn after_a_failure_that_may_be_of_one_each_is_asked_for_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_must_go_alone_is_not_taken_along() {
+    let house = House::new();
+    let mut callers = house.occupy().await;
+    callers.extend(house.many("later", 3).await);
+    house.answer(0).await;
+    tokio::time::advance(PATIENCE).await;
+    callers.extend(house.many("more", KNOWN.places).await);
+    callers.extend(house.many("new", 2).await);
+    house.reply(4, Err(FetchError::Status(400))).await;
+    assert_eq!((house.sizes(), house.waiting()), (vec![1, 1, 1, 1, 3, 1, 1, 1, 1], 5));
+    for query in (1..4).chain(5..13) {
+        house.answer(query).await;
+    }
+    assert_eq!(house.sizes()[9..], [2, 1, 1, 1]);
+    for caller in callers {
+        assert!(is_found(caller).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_of_the_source_is_everybodys() {
     let net = |error: fn(String) -> NetError| FetchError::Net(error("cause".to_owned()));
     for error in [
