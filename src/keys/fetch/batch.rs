@@ -33,13 +33,14 @@ struct Bounds {
     names_max: usize,
 }
 
-/// Servers whose keys have been seen: a source need not carry more than four at a time, and what is
-/// refreshed at one time fits into one query. Dendrite tries the names of a query one after the other,
-/// so that more would take it longer than the sender waits.
-const KNOWN: Bounds = Bounds { places: 4, names_max: 32 };
+/// Servers whose keys have been seen: all that the keyring fetches at one time, 256, are on their way
+/// in one round. More places would be a burden on the source and little faster; Dendrite and palpo try
+/// the names of a query one after the other, so that more names would take them longer than the sender
+/// waits.
+const KNOWN: Bounds = Bounds { places: 8, names_max: 32 };
 
-/// Servers never seen before: a name that hangs takes few others with it, and all that the keyring
-/// fetches at one time, 64, are on their way in one round.
+/// Servers never seen before, of which the keyring fetches 64 at one time: a name that hangs takes few
+/// others with it.
 const FIRST_SEEN: Bounds = Bounds { places: 8, names_max: 8 };
 
 /// Most questions that wait in a lane: four times as many as the keyring asks at one time.

@@ -9,6 +9,9 @@ mod crowd;
 
 const ID: &str = "ed25519:1";
 
+/// The bounds of known servers in these tests.
+const KNOWN: Bounds = Bounds { places: 4, names_max: 32 };
+
 /// A source that writes down what it is asked, and answers when the test says so.
 #[derive(Default)]
 struct Desk(Mutex<Vec<Sent>>);
@@ -57,8 +60,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::with(key_metrics())
+    }
+
+    fn with(metrics: KeyMetrics) -> Self {
         let desk = Arc::new(Desk::default());
-        let batcher = Batcher::new(Arc::clone(&desk), Source::Homeserver, key_metrics());
+        let mut batcher = Batcher::new(Arc::clone(&desk), Source::Homeserver, metrics);
+        batcher.known = Lane::new(KNOWN);
         Self { batcher: Arc::new(batcher), desk }
     }
 
@@ -434,10 +442,7 @@ async fn ten_thousand_questions_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn queries_are_counted() {
     let registry = prometheus::Registry::new();
-    let metrics = KeyMetrics::new(&registry).unwrap();
-    let desk = Arc::new(Desk::default());
-    let batcher = Arc::new(Batcher::new(Arc::clone(&desk), Source::Homeserver, metrics));
-    let house = House { batcher, desk };
+    let house = House::with(KeyMetrics::new(&registry).unwrap());
     let callers = house.occupy().await;
     let later = house.many("later", 3).await;
     house.reply(0, Err(FetchError::Status(503))).await;

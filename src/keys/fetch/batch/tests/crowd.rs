@@ -70,7 +70,7 @@ async fn callers_that_come_and_go_leave_nobody_waiting() {
     }
     assert_eq!(found, 600);
     assert_eq!(echo.under_way.load(Ordering::SeqCst), 0);
-    assert!(echo.most.load(Ordering::SeqCst) <= KNOWN.places + FIRST_SEEN.places);
+    assert!(echo.most.load(Ordering::SeqCst) <= batcher.known.bounds.places + FIRST_SEEN.places);
     for lane in [&batcher.known, &batcher.first_seen] {
         assert_eq!(lane.places.available_permits(), lane.bounds.places);
         assert!(lane.lock().waiting.is_empty());
