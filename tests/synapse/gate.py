@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
@@ -74,6 +75,14 @@ class Gate:
             if match and not labels["endpoint"].startswith("key_"):
                 counted[labels["verdict"]] += int(match["count"])
         return counted
+
+    def expect_counted(self, verdict: str, requests: int) -> None:
+        """Fedgate has seen so many requests, all of this verdict. The count follows the answer."""
+        wanted = Counter({verdict: requests})
+        deadline = time.monotonic() + METRICS_SECONDS
+        while (counted := self.requests_counted()) != wanted:
+            if time.monotonic() > deadline or counted.total() >= requests:
+                raise AssertionError(f"it counted {dict(counted)}, not {dict(wanted)}")
 
     def metric(self, series: str) -> float:
         """The value of one series, as the metrics spell it."""
