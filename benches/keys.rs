@@ -29,6 +29,7 @@ use fedgate::config::BindingMode;
 use fedgate::keys::cache::{KeyCache, StoredKeys};
 use fedgate::keys::keyring::{KeyPolicy, Keyring, KeyringParts};
 use fedgate::keys::record::{Binding, KeptDocument, ServerRecord, Source};
+use fedgate::keys::rules::Rulebook;
 use fedgate::keys::store::FileStore;
 use fedgate::keys::{KeyAnswer, KeyMetrics, KeyStore, KnownKeys};
 use fedgate::proto::ed25519::{BannedKeys, SigningKey};
@@ -125,6 +126,7 @@ fn keyring(cache: KeyCache, store: Option<Arc<dyn KeyStore>>) -> Keyring {
         clock,
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
         policy: KeyPolicy::default(),
+        rules: Rulebook::default(),
     })
 }
 

@@ -32,9 +32,10 @@ use fedgate::keys::cache::KeyCache;
 use fedgate::keys::fetch::OriginFetcher;
 use fedgate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use fedgate::keys::metrics::KeyMetrics;
+use fedgate::keys::rules::Rulebook;
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
-use fedgate::proto::ed25519::{BannedKeys, SigningKey};
+use fedgate::proto::ed25519::SigningKey;
 use fedgate::proto::json::Object;
 use fedgate::proto::sign::{sign_json, sign_request};
 use fedgate::proto::signed_request::{RequestTarget, SignedRequest};
@@ -112,12 +113,13 @@ fn gate() -> Gate {
         cache: KeyCache::new(1 << 20),
         store: None,
         stages: vec![Stage {
-            sources: vec![Arc::new(OriginFetcher::new(transport, BannedKeys::new([])))],
+            sources: vec![Arc::new(OriginFetcher::new(transport, Rulebook::default()))],
             head_start: Duration::from_secs(1),
         }],
         clock: Arc::clone(&clock),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
         policy: KeyPolicy::default(),
+        rules: Rulebook::default(),
     });
     let settings = GateSettings {
         server_names: vec![own],

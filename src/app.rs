@@ -2,7 +2,7 @@
 //! of metrics, and puts the parts together.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound, Store};
 use crate::gate::metrics::GateMetrics;
@@ -27,6 +27,7 @@ use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
+use crate::keys::rules::{Rulebook, Rules};
 use crate::keys::store::file::Opened;
 use crate::keys::store::{FileStore, KeyStore, StoreError};
 use crate::net::FederationTransport;
@@ -35,7 +36,6 @@ use crate::net::discovery::Ports;
 use crate::net::dns::HickoryDns;
 use crate::net::https::{HttpsTransport, OutboundProxy, ProxyError, ProxyScheme, Timeouts, roots};
 use crate::proto::ServerName;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::Provenance;
 use crate::proxy::body::BodyBudget;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
@@ -80,6 +80,14 @@ pub enum StartError {
     /// The runtime or its signals could not be had from the system.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// The token of the admin API cannot be had.
+    #[error("admin.token_file = {path:?}: {cause}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: TokenError,
+    },
     /// No server name was given.
     #[error("no server name; set `server_name`")]
     Unnamed,
@@ -121,7 +129,8 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let readiness =
             Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
-        let keyring = keyring(&config, &outside, &registry)?;
+        let store = store(&config, outside.clock.as_ref())?;
+        let keyring = keyring(&config, &outside, &registry, store).await?;
         let gateway = Arc::new(gateway(&config, outside.clock, keyring.clone(), &registry)?);
         let listener = Listener {
             socket,
@@ -130,7 +139,8 @@ impl App {
             connections_max: config.limits.connections_max,
             drain_timeout: config.limits.drain_timeout,
         };
-        let admin = Admin { socket: admin_socket, registry, readiness };
+        let (socket, token) = (admin_socket, token(&config.admin)?);
+        let admin = Admin { socket, registry, readiness, keyring: keyring.clone(), token };
         Ok(Self { listener, admin, certificate, keyring, address, admin_address, stop })
     }
 
@@ -224,8 +234,33 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
 }
 
-fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Keyring, StartError> {
-    let banned = BannedKeys::new(config.keys.banned.iter().copied());
+/// A keyring for use beside no gate: real clock, real network, over `store`.
+///
+/// # Errors
+///
+/// When the rules made at run time cannot be read from the store, or other servers cannot be reached
+/// the way the settings say.
+pub async fn keyring_alone(
+    config: &Config,
+    store: Arc<dyn KeyStore>,
+) -> Result<Keyring, StartError> {
+    let transport = transport(&config.outbound)?;
+    let outside = Outside { clock: Arc::new(SystemClock), transport };
+    keyring(config, &outside, &Registry::new(), Some(store)).await
+}
+
+/// A keyring as the settings have it, over `store`.
+async fn keyring(
+    config: &Config,
+    outside: &Outside,
+    registry: &Registry,
+    store: Option<Arc<dyn KeyStore>>,
+) -> Result<Keyring, StartError> {
+    let made = match &store {
+        Some(store) => store.load_rules().await?,
+        None => Rules::default(),
+    };
+    let rules = Rulebook::new(rules(config), made);
     let metrics = KeyMetrics::new(registry)?;
     let mut stages = Vec::new();
     for KeySource { kind, head_start } in &config.keys.sources {
@@ -235,7 +270,7 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             Provenance::Homeserver => sources.push(Arc::new(HomeserverFetcher::new(
                 config.homeserver.clone(),
                 main_name(config)?,
-                banned.clone(),
+                rules.clone(),
                 Arc::clone(&outside.clock),
                 metrics.clone(),
             ))),
@@ -243,21 +278,21 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
                 for notary in &config.notaries {
                     sources.push(Arc::new(NotaryFetcher::new(
                         Arc::clone(&transport),
-                        banned.clone(),
+                        rules.clone(),
                         notary.clone(),
                         metrics.clone(),
                     )));
                 }
             }
             Provenance::Origin => {
-                sources.push(Arc::new(OriginFetcher::new(transport, banned.clone())));
+                sources.push(Arc::new(OriginFetcher::new(transport, rules.clone())));
             }
         }
         stages.push(Stage { sources, head_start: *head_start });
     }
     Ok(Keyring::new(KeyringParts {
         cache: KeyCache::new(config.keys.cache_bytes_max as u64),
-        store: store(config, outside.clock.as_ref())?,
+        store,
         stages,
         clock: Arc::clone(&outside.clock),
         metrics,
@@ -265,13 +300,24 @@ fn keyring(config: &Config, outside: &Outside, registry: &Registry) -> Result<Ke
             fetch_timeout: config.keys.fetch_timeout,
             agreement: config.keys.agreement,
             binding: config.keys.binding,
-            banned,
             first_seen: FirstSeenRates {
                 in_all: config.keys.first_seen_per_second,
                 per_network: config.keys.first_seen_per_second_per_network,
             },
         },
+        rules,
     }))
+}
+
+/// The pins and bans of the settings.
+fn rules(config: &Config) -> Rules {
+    let pins = config.pins.iter();
+    Rules {
+        pins: pins.map(|pin| (pin.server_name.clone(), pin.verify_keys.clone())).collect(),
+        banned_keys: config.keys.banned.iter().copied().collect(),
+        banned_key_ids: config.keys.banned_key_ids.iter().cloned().collect(),
+        banned_servers: config.keys.banned_servers.iter().cloned().collect(),
+    }
 }
 
 /// The durable store, where there is to be one.
@@ -294,6 +340,17 @@ fn store(config: &Config, clock: &dyn Clock) -> Result<Option<Arc<dyn KeyStore>>
         warn!(?path, ?aside, "the file of keys was damaged, has been moved aside and begun anew");
     }
     Ok(Some(Arc::new(store)))
+}
+
+/// The token that the admin API asks for.
+///
+/// # Errors
+///
+/// [`StartError::Token`] when the file cannot be read, or what it holds could be guessed.
+fn token(admin: &config::Admin) -> Result<Option<Token>, StartError> {
+    let Some(path) = &admin.token_file else { return Ok(None) };
+    let text = read_token(path).map_err(|cause| StartError::Token { path: path.clone(), cause })?;
+    Ok(Some(Token::new(&text)))
 }
 
 /// Ready while the homeserver takes connections and nobody has told us to stop.

@@ -1,6 +1,12 @@
-//! Health and metrics for the operator, on a listener of their own.
+//! Health, metrics and the operator's API, on a listener of their own.
+
+mod api;
+mod guard;
+mod served;
+mod token;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +22,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
+
+pub use self::api::{Api, Failure, PREFIX};
+use self::served::{Served, is_api};
+pub use self::token::{Token, TokenError, read as read_token};
+use crate::keys::Keyring;
 
 /// Connections at one time: a scraper, a few probes and a person.
 const CONNECTIONS_MAX: usize = 64;
@@ -41,13 +52,21 @@ pub struct Admin {
     pub registry: Registry,
     /// What `/ready` asks.
     pub readiness: Arc<dyn Readiness>,
+    /// Whose keys the API is about.
+    pub keyring: Keyring,
+    /// What the API asks for; without, it serves this machine only.
+    pub token: Option<Token>,
 }
 
 impl Admin {
     /// Serves until `stop` turns true.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let Self { socket, registry, readiness } = self;
-        let answers = Arc::new(Answers { registry, readiness });
+        let Self { socket, registry, readiness, keyring, token } = self;
+        let answers = Arc::new(Answers {
+            registry,
+            readiness,
+            api: Served { api: Api::new(keyring), token },
+        });
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -56,7 +75,7 @@ impl Admin {
                 accepted = socket.accept() => accepted,
                 _ = stop.wait_for(|stopping| *stopping) => return,
             };
-            let (tcp, _) = match accepted {
+            let (tcp, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "cannot accept an admin connection");
@@ -68,7 +87,7 @@ impl Admin {
             connections.spawn(async move {
                 let service = service_fn(move |request| {
                     let answers = Arc::clone(&answers);
-                    async move { Ok::<_, Infallible>(answers.answer(&request).await) }
+                    async move { Ok::<_, Infallible>(answers.answer(request, peer.ip()).await) }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -88,10 +107,14 @@ impl Admin {
 struct Answers {
     registry: Registry,
     readiness: Arc<dyn Readiness>,
+    api: Served,
 }
 
 impl Answers {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        if is_api(request.uri().path()) {
+            return self.api.answer(request, peer).await;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
         }
@@ -102,7 +125,7 @@ impl Answers {
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
             "/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "here are /health, /ready and /metrics\n"),
+            _ => text(StatusCode::NOT_FOUND, "here are /health, /ready, /metrics and /api/v1\n"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! One plain HTTP request of our own, for `check` and `healthcheck`.
+//! One plain HTTP request of our own, for `check`, `healthcheck` and `keys`.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::config::Homeserver;
 
-/// Time for the connection, and for each read and write.
+/// Time for the connection, and for each write; for the answer too, where nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Largest answer that is read, in bytes: a version or health answer has a few hundred.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Largest answer that is read, in bytes: a server with a thousand keys, shown by several sources.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// An answer.
 #[derive(Debug)]
@@ -22,22 +22,47 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// A request.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// Further lines of the head, each with its end.
+    pub(super) headers: &'a str,
+    pub(super) body: &'a str,
+    /// Time for the answer to begin and between its parts.
+    pub(super) timeout: Duration,
+}
+
 /// Sends `GET path` and reads the whole answer.
 pub(super) fn get(server: &Homeserver, path: &str) -> io::Result<Answer> {
+    send(server, &Asked { method: "GET", path, headers: "", body: "", timeout: TIMEOUT })
+}
+
+/// Sends a request and reads the whole answer.
+pub(super) fn send(server: &Homeserver, asked: &Asked<'_>) -> io::Result<Answer> {
     let (mut stream, host): (Box<dyn Stream>, String) = match server {
         Homeserver::Tcp { host, port } => {
             let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            (Box::new(connect(host, *port)?), format!("{shown}:{port}"))
+            let stream = connect(host, *port)?;
+            stream.set_read_timeout(Some(asked.timeout))?;
+            (Box::new(stream), format!("{shown}:{port}"))
         }
         Homeserver::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
+            stream.set_read_timeout(Some(asked.timeout))?;
             stream.set_write_timeout(Some(TIMEOUT))?;
             (Box::new(stream), "localhost".to_owned())
         }
     };
+    let Asked { method, path, headers, body, timeout: _ } = asked;
+    let length = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Length: {length}\r\n"),
+    };
     // HTTP/1.0: the answer ends with the connection and is never chunked.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes())?;
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n{headers}{length}\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     parse(&bytes)
@@ -53,7 +78,6 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }

@@ -25,7 +25,12 @@ fn start_logging(log: &Log) -> Result<(), Failure> {
         LogFormat::Json => false,
         LogFormat::Auto => terminal,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Complaining of it on the same standard error would end
+    // the request it belongs to.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = if human {
         lines.with_ansi(terminal).try_init()
     } else {

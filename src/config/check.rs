@@ -11,11 +11,11 @@ use super::settings::{Raw, Settings};
 use super::values;
 use super::{
     Admin, BindingMode, Config, DEFAULT_STORE, KeySource, Keys, Limits, Listen, Log, LogFormat,
-    Mode, Notary, OtherPaths, Outbound, Store, TlsFiles,
+    Mode, Notary, OtherPaths, Outbound, Pin, Store, TlsFiles,
 };
-use crate::proto::ServerName;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
 use crate::proto::validity::Provenance;
+use crate::proto::{KeyId, ServerName};
 use reader::Reader;
 use values::Problem;
 
@@ -82,7 +82,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let outbound = outbound(reader);
     let keys = keys(reader);
     let notaries = notaries(reader);
+    let pins = pins(reader);
     let admin = reader.text("admin.address", values::listen_address);
+    let token_file = reader.optional("admin.token_file", values::absolute_path);
     let limits = limits(reader);
     let format = reader.text("log.format", |text| values::choice(text, LOG_FORMATS));
     let filter = reader.text("log.filter", values::log_filter);
@@ -95,7 +97,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         outbound: outbound?,
         keys: keys?,
         notaries: notaries?,
-        admin: Admin { address: admin? },
+        pins: pins?,
+        admin: Admin { address: admin?, token_file: token_file? },
         log: Log { format: format?, filter: filter? },
     })
 }
@@ -193,6 +196,8 @@ fn keys(reader: &mut Reader<'_>) -> Option<Keys> {
     });
     let fetch_timeout = reader.text("keys.fetch_timeout", values::duration);
     let banned = reader.list("keys.banned", values::key_bytes);
+    let banned_key_ids = reader.list("keys.banned_key_ids", values::server_key_id);
+    let banned_servers = reader.list("keys.banned_servers", values::server_name);
     let cache_bytes_max = reader.size("keys.cache_bytes_max", CACHE_BYTES_MIN, SIZE_MAX);
     let in_all = reader.count("keys.first_seen_per_second", 1, RATE_MAX);
     let per_network = reader.count("keys.first_seen_per_second_per_network", 1, RATE_MAX);
@@ -203,6 +208,8 @@ fn keys(reader: &mut Reader<'_>) -> Option<Keys> {
         store: store?.unwrap_or_else(|| Store::FileIfPossible(DEFAULT_STORE.into())),
         fetch_timeout: fetch_timeout?,
         banned: banned?,
+        banned_key_ids: banned_key_ids?,
+        banned_servers: banned_servers?,
         cache_bytes_max: cache_bytes_max?,
         first_seen_per_second: in_all?,
         first_seen_per_second_per_network: per_network?,
@@ -233,31 +240,63 @@ fn key_sources(reader: &mut Reader<'_>) -> Option<Vec<KeySource>> {
 }
 
 fn notaries(reader: &mut Reader<'_>) -> Option<Vec<Notary>> {
-    let mut notaries = Vec::new();
+    let sections = keyed_sections(
+        reader,
+        "notaries",
+        "a notary without verify_keys: anyone could answer in its name",
+        "write verify_keys = { \"ed25519:auto\" = \"...\" } with the key the notary publishes at \
+         /_matrix/key/v2/server, learnt from a place you trust",
+    )?;
+    let notary = |(server_name, verify_keys)| Notary { server_name, verify_keys };
+    Some(sections.into_iter().map(notary).collect())
+}
+
+fn pins(reader: &mut Reader<'_>) -> Option<Vec<Pin>> {
+    let sections = keyed_sections(
+        reader,
+        "pins",
+        "a pin without verify_keys: nothing is pinned",
+        "write verify_keys = { \"ed25519:auto\" = \"...\" } with the server's key, learnt from a \
+         place you trust",
+    )?;
+    let pin = |(server_name, verify_keys)| Pin { server_name, verify_keys };
+    Some(sections.into_iter().map(pin).collect())
+}
+
+/// A server and keys of its.
+type Keyed = (ServerName, BTreeMap<KeyId, VerifyKey>);
+
+/// The repeated sections called `name`, each of a server name and its keys; what to say where the
+/// keys are missing.
+fn keyed_sections(
+    reader: &mut Reader<'_>,
+    name: &str,
+    without: &str,
+    fix: &str,
+) -> Option<Vec<Keyed>> {
+    let mut read = Vec::new();
     let mut complete = true;
-    for section in reader.notaries() {
+    let sections: Vec<_> = reader.repeated(name).collect();
+    for section in sections {
         let mut within = reader.within(section);
         let server_name = within.required_text("server_name", values::server_name);
-        let verify_keys = notary_keys(&mut within);
+        let verify_keys = verify_keys(&mut within, without, fix);
         reader.take_errors(within);
         match (server_name, verify_keys) {
-            (Some(server_name), Some(verify_keys)) => {
-                notaries.push(Notary { server_name, verify_keys });
-            }
+            (Some(server_name), Some(verify_keys)) => read.push((server_name, verify_keys)),
             (None, _) | (_, None) => complete = false,
         }
     }
-    complete.then_some(notaries)
+    complete.then_some(read)
 }
 
-fn notary_keys(
+fn verify_keys(
     within: &mut reader::Within<'_>,
-) -> Option<BTreeMap<crate::proto::KeyId, VerifyKey>> {
-    const UNPINNED: &str = "write verify_keys = { \"ed25519:auto\" = \"...\" } with the key the notary \
-         publishes at /_matrix/key/v2/server, learnt from a place you trust";
+    without: &str,
+    fix: &str,
+) -> Option<BTreeMap<KeyId, VerifyKey>> {
     let Some(value) = within.value("verify_keys") else {
-        within
-            .error_here("a notary without verify_keys: anyone could answer in its name", UNPINNED);
+        within.error_here(without, fix);
         return None;
     };
     let Raw::Table(entries) = &value.raw else {
@@ -265,11 +304,7 @@ fn notary_keys(
         return None;
     };
     if entries.is_empty() {
-        within.error(
-            "verify_keys",
-            value,
-            Problem::new("without a key, anyone could answer in its name", UNPINNED),
-        );
+        within.error("verify_keys", value, Problem::new(without, fix));
         return None;
     }
     let banned = BannedKeys::new([]);
@@ -280,7 +315,7 @@ fn notary_keys(
             let key = values::verify_key(text)?;
             if banned.contains(&key) {
                 let message = "this key is publicly known to be compromised";
-                return Err(Problem::new(message, "ask the notary's operators for a new one"));
+                return Err(Problem::new(message, "ask the server's operators for a new one"));
             }
             Ok(key)
         });

@@ -23,9 +23,9 @@ pub(crate) fn dump(config: &Config, settings: &Settings) -> String {
             }
         }
     }
-    for notary in settings.notaries() {
-        out.push_str(&format!("\n[[notaries]]  # {}\n", notary.place));
-        for (name, value) in &notary.values {
+    for section in settings.repeated() {
+        out.push_str(&format!("\n[[{}]]  # {}\n", section.section, section.place));
+        for (name, value) in &section.values {
             out.push_str(&format!("{name} = {}\n", value.raw));
         }
     }

@@ -62,6 +62,8 @@ pub struct Config {
     pub keys: Keys,
     /// Notaries that are asked for keys.
     pub notaries: Vec<Notary>,
+    /// Keys that are used without asking anybody.
+    pub pins: Vec<Pin>,
     /// Health and metrics.
     pub admin: Admin,
     /// Logs.
@@ -227,6 +229,10 @@ pub struct Keys {
     pub fetch_timeout: Duration,
     /// Public keys refused everywhere, beside the shipped list.
     pub banned: Vec<[u8; 32]>,
+    /// Key IDs of servers that are refused.
+    pub banned_key_ids: Vec<(ServerName, KeyId)>,
+    /// Servers none of whose keys are used.
+    pub banned_servers: Vec<ServerName>,
     /// Memory for keys, in bytes.
     pub cache_bytes_max: usize,
     /// Lookups of servers never seen before per second, over all clients.
@@ -274,11 +280,22 @@ pub struct Notary {
     pub verify_keys: BTreeMap<KeyId, VerifyKey>,
 }
 
-/// Health and metrics.
+/// Keys of a server that are used without asking anybody.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The server's name.
+    pub server_name: ServerName,
+    /// Its keys. Never empty.
+    pub verify_keys: BTreeMap<KeyId, VerifyKey>,
+}
+
+/// Health, metrics and the API.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The address.
     pub address: SocketAddr,
+    /// The file with the secret that the API asks for.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Logs.

@@ -38,9 +38,10 @@ pub(crate) enum Raw {
     Text(String),
 }
 
-/// A repeated section: where it starts, and its values by name.
+/// A repeated section: which, where it starts, and its values by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Repeated {
+    pub(crate) section: &'static str,
     pub(crate) place: Place,
     pub(crate) values: BTreeMap<&'static str, Value>,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Repeated {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     values: BTreeMap<String, Value>,
-    notaries: Vec<Repeated>,
+    repeated: Vec<Repeated>,
     file: Option<Arc<str>>,
     is_torn: bool,
 }
@@ -63,7 +64,7 @@ impl Settings {
     ) -> (Self, Vec<Diagnostic>) {
         let mut settings = Self {
             values: BTreeMap::new(),
-            notaries: Vec::new(),
+            repeated: Vec::new(),
             file: document.map(|document| Arc::clone(&document.path)),
             is_torn: false,
         };
@@ -85,9 +86,9 @@ impl Settings {
         self.values.get(name)
     }
 
-    /// The `[[notaries]]` sections.
-    pub(crate) fn notaries(&self) -> &[Repeated] {
-        &self.notaries
+    /// The repeated sections.
+    pub(crate) fn repeated(&self) -> &[Repeated] {
+        &self.repeated
     }
 
     /// Whether the file could not be read as TOML, so that nothing can be said of what it sets.
@@ -197,7 +198,8 @@ impl Settings {
                     }
                 }
             }
-            self.notaries.push(Repeated { place: at(item.span()), values });
+            let place = at(item.span());
+            self.repeated.push(Repeated { section: section.name, place, values });
         }
     }
 

@@ -69,6 +69,9 @@ pub(super) fn unknown_variable(variable: &str, place: Place) -> Diagnostic {
         _ if path.starts_with("NOTARIES") => {
             "notaries are set in the settings file, below [[notaries]]".to_owned()
         }
+        _ if path.starts_with("PINS") => {
+            "pins are set in the settings file, below [[pins]]".to_owned()
+        }
         Some(close) => format!("did you mean {close}? Otherwise unset it"),
         None => format!(
             "settings are called {ENV_PREFIX}SECTION__NAME, as in FEDGATE_LISTEN__ADDRESS; unset it"

@@ -4,6 +4,7 @@ mod layers;
 mod meanings;
 mod mistakes;
 mod proxy;
+mod rules;
 mod sample;
 
 use std::ffi::OsString;

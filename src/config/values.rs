@@ -291,6 +291,19 @@ pub(super) fn key_id(text: &str) -> Checked<KeyId> {
     })
 }
 
+/// A server name and a key ID of its, with a space between.
+pub(super) fn server_key_id(text: &str) -> Checked<(ServerName, KeyId)> {
+    let parsed = text
+        .split_once(' ')
+        .and_then(|(server, id)| Some((ServerName::parse(server).ok()?, KeyId::parse(id).ok()?)));
+    parsed.ok_or_else(|| {
+        Problem::new(
+            "it is not a server name and a key ID",
+            "write both with a space between, as in \"example.org ed25519:auto\"",
+        )
+    })
+}
+
 /// A public key in base64.
 pub(super) fn verify_key(text: &str) -> Checked<VerifyKey> {
     VerifyKey::from_base64(text).map_err(|error| {

@@ -89,6 +89,10 @@ impl Gate {
                     found.push((key, *signature));
                     continue;
                 }
+                KeyAnswer::Banned(banned) => (
+                    Rejection::KeyBanned,
+                    format!("{id} of {}: {banned} is banned", credentials.origin),
+                ),
                 KeyAnswer::Expired { effective_until } => (
                     Rejection::KeyExpired,
                     format!("{id} was valid until {effective_until}, now {}", self.clock.now()),
@@ -222,6 +226,7 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::HeaderMalformed
         | Rejection::HeaderMissing
         | Rejection::HeadersDisagree
+        | Rejection::KeyBanned
         | Rejection::KeyExpired
         | Rejection::KeyRetired
         | Rejection::KeyUnavailable

@@ -52,6 +52,8 @@ pub enum Rejection {
     HomeserverUnavailable,
     /// Something in the gate is broken; it stays shut.
     InternalError,
+    /// The key, its ID or its server is banned.
+    KeyBanned,
     /// The key is past its validity, and no newer copy exists.
     KeyExpired,
     /// The server has retired the key: it may not sign requests.
@@ -76,7 +78,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every refusal, in alphabetical order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadSignature,
         Self::BodyAmbiguous,
         Self::BodyForbidden,
@@ -97,6 +99,7 @@ impl Rejection {
         Self::HomeserverTimeout,
         Self::HomeserverUnavailable,
         Self::InternalError,
+        Self::KeyBanned,
         Self::KeyExpired,
         Self::KeyRetired,
         Self::KeyUnavailable,
@@ -116,6 +119,7 @@ impl Rejection {
             Self::BadSignature
             | Self::DestinationMismatch
             | Self::HeaderMissing
+            | Self::KeyBanned
             | Self::KeyExpired
             | Self::KeyRetired
             | Self::KeyUnknown
@@ -152,6 +156,7 @@ impl Rejection {
             | Self::HeaderMalformed
             | Self::HeaderMissing
             | Self::HeadersDisagree
+            | Self::KeyBanned
             | Self::KeyExpired
             | Self::KeyRetired
             | Self::KeyUnknown
@@ -200,6 +205,7 @@ impl Rejection {
             Self::HomeserverTimeout => "homeserver_timeout",
             Self::HomeserverUnavailable => "homeserver_unavailable",
             Self::InternalError => "internal_error",
+            Self::KeyBanned => "key_banned",
             Self::KeyExpired => "key_expired",
             Self::KeyRetired => "key_retired",
             Self::KeyUnavailable => "key_unavailable",
@@ -237,6 +243,7 @@ impl Rejection {
             Self::HomeserverTimeout => "The homeserver did not answer in time",
             Self::HomeserverUnavailable => "The homeserver cannot be reached",
             Self::InternalError => "Internal error",
+            Self::KeyBanned => "Signing key is not accepted here",
             Self::KeyExpired => "Signing key has expired",
             Self::KeyRetired => "Signing key is retired",
             Self::KeyUnavailable => "Signing key cannot be fetched now",
@@ -294,6 +301,10 @@ impl Rejection {
                 "Your homeserver is down or `homeserver` points elsewhere: `fedgate check` tells."
             }
             Self::InternalError => "A bug: please report it with the log line.",
+            Self::KeyBanned => {
+                "Banned by the settings, by `fedgate keys ban`, or shipped as compromised; the log line \
+                 says what is banned."
+            }
             Self::KeyExpired => "The origin publishes its key with a `valid_until_ts` in the past.",
             Self::KeyRetired => "Signed with a key from `old_verify_keys`: stolen, or mixed up.",
             Self::KeyUnavailable => {

@@ -119,6 +119,34 @@ impl KeyCache {
             .collect()
     }
 
+    /// Lets go of what is known of `server`.
+    pub async fn forget(&self, server: &ServerName) {
+        self.entries.invalidate(server).await;
+    }
+
+    /// Changes what is known of every server that `wanted` picks.
+    pub async fn revise(
+        &self,
+        wanted: impl Fn(&KnownKeys) -> bool,
+        change: impl Fn(&ServerName, &KnownKeys) -> KnownKeys,
+    ) {
+        let picked = self.entries.iter().filter(|(_, entry)| wanted(&entry.known));
+        let servers: Vec<ServerName> = picked.map(|(server, _)| (*server).clone()).collect();
+        for server in servers {
+            self.entries
+                .entry(server.clone())
+                .and_compute_with(|found| {
+                    let changed = found.map(moka::Entry::into_value).map(|entry| {
+                        let known = Arc::new(change(&server, &entry.known));
+                        let used_at = AtomicU64::new(entry.used_at.load(Ordering::Relaxed));
+                        moka::ops::compute::Op::Put(Arc::new(Entry { known, used_at }))
+                    });
+                    std::future::ready(changed.unwrap_or(moka::ops::compute::Op::Nop))
+                })
+                .await;
+        }
+    }
+
     /// How many servers' keys are kept, and how many bytes they take.
     pub async fn size(&self) -> (u64, u64) {
         self.entries.run_pending_tasks().await;

@@ -1,11 +1,13 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 mod flight;
+mod operator;
 mod refresh;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,16 +16,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::flight::{Flight, FlightEnd, Quest};
+pub use self::operator::AmendError;
 use super::backoff::{Floors, Memory};
 use super::budget::{Budget, FirstSeenRates};
 use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
 use super::known::KnownKeys;
 use super::metrics::{KeyMetrics, LookupResult, LookupSource};
+use super::rules::{Banned, Rulebook};
 use super::store::KeyStore;
 use crate::clock::Clock;
 use crate::config::BindingMode;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::{Provenance, TrustedKey};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -70,6 +73,8 @@ pub struct KeyringParts {
     pub metrics: KeyMetrics,
     /// How keys are chosen and fetched.
     pub policy: KeyPolicy,
+    /// Pins and bans. The sources hold the same book.
+    pub rules: Rulebook,
 }
 
 /// Sources that are asked at one time.
@@ -89,8 +94,6 @@ pub struct KeyPolicy {
     pub agreement: usize,
     /// What becomes of another body under a key ID the origin has used before.
     pub binding: BindingMode,
-    /// Key bodies that are refused.
-    pub banned: BannedKeys,
     /// How many first-seen servers are looked up.
     pub first_seen: FirstSeenRates,
 }
@@ -102,7 +105,6 @@ impl Default for KeyPolicy {
             fetch_timeout: Duration::from_secs(8),
             agreement: 1,
             binding: BindingMode::Enforce,
-            banned: BannedKeys::new([]),
             first_seen: FirstSeenRates { in_all: 20, per_network: 2 },
         }
     }
@@ -118,6 +120,10 @@ struct Inner {
     known_places: Semaphore,
     /// The same for servers never seen before.
     first_seen_places: Semaphore,
+    /// How often keys have been let go of by the operator.
+    flushes: AtomicU64,
+    /// Held while the operator changes a rule.
+    amending: tokio::sync::Mutex<()>,
 }
 
 /// What is known of one requested key.
@@ -127,6 +133,8 @@ struct Inner {
     reason = "the large variant is the usual one, and short-lived"
 )]
 pub enum KeyAnswer {
+    /// The operator, or fedgate itself, refuses it.
+    Banned(Banned),
     /// A current copy is past its window, and no source has a newer one.
     Expired {
         /// The end of the window of the newest copy.
@@ -189,6 +197,8 @@ impl Keyring {
             flights: Mutex::new(HashMap::new()),
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
+            flushes: AtomicU64::new(0),
+            amending: tokio::sync::Mutex::new(()),
             parts,
         }))
     }
@@ -248,9 +258,8 @@ impl Keyring {
             };
             match end {
                 FlightEnd::Answered { known, origin_spoke } => {
-                    let now = self.0.parts.clock.now();
                     if let Some((source, answers)) =
-                        self.0.conclude(&known, origin_spoke, ids, &ask, now)
+                        self.0.conclude(origin, &known, origin_spoke, ids, &ask)
                     {
                         return (LookupSource::Fetched(source), Ok(answers));
                     }
@@ -272,9 +281,23 @@ fn all_retired(known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
 impl Inner {
     /// What is known of the keys of `server`: in memory, else in the store.
     async fn known(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        if let Some(known) = self.parts.cache.get(server, now).await {
-            return Some(known);
+        loop {
+            if let Some(known) = self.parts.cache.get(server, now).await {
+                return Some(known);
+            }
+            let flushes = self.flushes.load(Ordering::SeqCst);
+            let known = self.stored(server).await?;
+            self.parts.cache.restore(server, Arc::clone(&known), now).await;
+            if self.flushes.load(Ordering::SeqCst) == flushes {
+                return Some(known);
+            }
+            // What was read may have been let go of meanwhile.
+            self.parts.cache.forget(server).await;
         }
+    }
+
+    /// What the store has of the keys of `server`, verified again.
+    async fn stored(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
         let record = match self.parts.store.as_ref()?.load(server).await {
             Ok(record) => record?,
             Err(error) => {
@@ -283,13 +306,12 @@ impl Inner {
                 return None;
             }
         };
-        let (known, refused) = KnownKeys::from_record(record, server, &self.parts.policy.banned);
+        let rules = self.parts.rules.in_force();
+        let (known, refused) = KnownKeys::from_record(record, server, rules.banned());
         for reason in refused {
             tracing::warn!(target: "fedgate::keys", %server, reason, "a stored document is not used");
         }
-        let known = Arc::new(known);
-        self.parts.cache.restore(server, Arc::clone(&known), now).await;
-        Some(known)
+        Some(Arc::new(known))
     }
 
     /// The same on our own behalf: it does not count as use.
@@ -300,9 +322,26 @@ impl Inner {
         }
     }
 
-    /// What `known` says of `id`, as far as enough witnesses agree.
-    fn answer(&self, known: &KnownKeys, id: &KeyId, now: Timestamp) -> KeyAnswer {
-        if self.is_agreed(known, id) { known.answer(id, now) } else { KeyAnswer::Unknown }
+    /// What can be said of the key `id` of `server`: the operator's word, else what `known` says, as
+    /// far as enough witnesses agree.
+    fn answer(
+        &self,
+        server: &ServerName,
+        known: Option<&KnownKeys>,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> KeyAnswer {
+        let rules = self.parts.rules.in_force();
+        if let Some(answer) = rules.answer(server, id, now) {
+            return answer;
+        }
+        match known {
+            Some(known) if known.body(id).is_some_and(|key| rules.banned().contains(key)) => {
+                KeyAnswer::Banned(Banned::Key)
+            }
+            Some(known) if self.is_agreed(known, id) => known.answer(id, now),
+            Some(_) | None => KeyAnswer::Unknown,
+        }
     }
 
     /// Whether enough independent witnesses have shown the body of `id`.
@@ -322,13 +361,15 @@ impl Inner {
     /// The answers after a fetch, and the source they rest on; none if the fetch was for other keys.
     fn conclude(
         &self,
+        origin: &ServerName,
         known: &KnownKeys,
         origin_spoke: bool,
         ids: &[KeyId],
         asked: &[KeyId],
-        now: Timestamp,
     ) -> Option<(Provenance, Vec<KeyAnswer>)> {
-        let answers: Vec<KeyAnswer> = ids.iter().map(|id| self.answer(known, id, now)).collect();
+        let now = self.parts.clock.now();
+        let answer = |id| self.answer(origin, Some(known), id, now);
+        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
         let valid = answers.iter().position(|answer| matches!(answer, KeyAnswer::Valid(_)));
         if valid.is_none() && !origin_spoke && !all_retired(known, asked, now) {
             return None;
@@ -339,17 +380,22 @@ impl Inner {
     }
 
     async fn look(&self, origin: &ServerName, ids: &[KeyId], now: Timestamp) -> Look {
+        if let Some(answers) = self.ruled(origin, ids, now) {
+            return Look::Answers(answers);
+        }
         let known = self.known(origin, now).await;
-        let answer =
-            |id| known.as_ref().map_or(KeyAnswer::Unknown, |known| self.answer(known, id, now));
+        let answer = |id| self.answer(origin, known.as_deref(), id, now);
         let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
         if answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_))) {
             return Look::Answers(answers);
         }
-        let settled =
-            |id: &KeyId| known.as_ref().is_some_and(|known| known.is_surely_retired(id, now));
+        let settled = |id: &KeyId, answer: &KeyAnswer| {
+            matches!(answer, KeyAnswer::Banned(_))
+                || known.as_ref().is_some_and(|known| known.is_surely_retired(id, now))
+        };
+        let open = |(id, answer): &(&KeyId, &KeyAnswer)| is_published(id) && !settled(id, answer);
         let ask: Vec<KeyId> =
-            ids.iter().filter(|id| is_published(id) && !settled(id)).cloned().collect();
+            ids.iter().zip(&answers).filter(open).map(|(id, _)| id.clone()).collect();
         if ask.is_empty() {
             return Look::Answers(answers);
         }
@@ -417,7 +463,7 @@ impl Inner {
             let causes = format!("{} fetches are running or waiting already", lane.flights_max);
             return Err(KeysUnavailable { retry_after: BUSY_RETRY, causes });
         }
-        let flight = self.launch(origin.clone(), quest, deadline);
+        let flight = self.launch(origin, quest, deadline);
         flights.insert(origin.clone(), flight.clone());
         Ok(flight)
     }

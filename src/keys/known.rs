@@ -114,6 +114,21 @@ impl KnownKeys {
         KeyAnswer::Valid(key)
     }
 
+    /// The body that `id` is bound to.
+    pub(crate) fn body(&self, id: &KeyId) -> Option<&VerifyKey> {
+        self.keys.get(id).map(|known| &known.key)
+    }
+
+    /// Whether one of the documents lists `key`, or an ID is bound to it.
+    pub(crate) fn shows(&self, key: &[u8; 32]) -> bool {
+        let listed = |document: &Arc<StoredKeys>| {
+            let old = document.keys.old_verify_keys().values().map(|old| &old.key);
+            document.keys.verify_keys().values().chain(old).any(|listed| listed.as_bytes() == key)
+        };
+        self.keys.values().any(|known| known.key.as_bytes() == key)
+            || self.documents().iter().any(listed)
+    }
+
     /// Which kind of source the answer on `id` rests on.
     pub(crate) fn source_of(&self, id: &KeyId) -> Option<Provenance> {
         Some(self.keys.get(id)?.document.as_ref()?.source.kind())

@@ -21,8 +21,9 @@ const FETCHED_FROM: [Provenance; 3] =
 const QUERIED: [Provenance; 2] = [Provenance::Homeserver, Provenance::Notary];
 
 /// The results of a lookup, best first.
-const RESULTS: [LookupResult; 5] = [
+const RESULTS: [LookupResult; 6] = [
     LookupResult::Valid,
+    LookupResult::Banned,
     LookupResult::Retired,
     LookupResult::Expired,
     LookupResult::Unknown,
@@ -74,6 +75,7 @@ impl LookupSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LookupResult {
     Valid,
+    Banned,
     Retired,
     Expired,
     Unknown,
@@ -83,6 +85,7 @@ pub(crate) enum LookupResult {
 impl LookupResult {
     pub(crate) const fn of(answer: &KeyAnswer) -> Self {
         match answer {
+            KeyAnswer::Banned(_) => Self::Banned,
             KeyAnswer::Expired { .. } => Self::Expired,
             KeyAnswer::Retired { .. } => Self::Retired,
             KeyAnswer::Unknown => Self::Unknown,
@@ -93,6 +96,7 @@ impl LookupResult {
     const fn label(self) -> &'static str {
         match self {
             Self::Valid => "valid",
+            Self::Banned => "banned",
             Self::Retired => "retired",
             Self::Expired => "expired",
             Self::Unknown => "unknown",
@@ -433,7 +437,7 @@ mod tests {
             families.iter().find(|f| f.name() == name).unwrap().get_metric().len()
         };
         assert_eq!(series("fedgate_key_fetch_errors_total"), 30);
-        assert_eq!(series("fedgate_key_lookups_total"), 5 + 1 + 3 * 4);
+        assert_eq!(series("fedgate_key_lookups_total"), 6 + 1 + 3 * 5);
         for error in &errors {
             metrics.fetch_failed(Provenance::Origin, error);
         }

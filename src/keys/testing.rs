@@ -13,7 +13,7 @@ use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
 use super::metrics::KeyMetrics;
 use super::record::{ServerRecord, Source};
-use super::rules::Rules;
+use super::rules::{Rulebook, Rules};
 use super::store::{KeyStore, StoreError};
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
@@ -42,6 +42,12 @@ pub(crate) fn no_bans() -> BannedKeys {
 /// Metrics that nobody reads.
 pub(crate) fn key_metrics() -> KeyMetrics {
     KeyMetrics::new(&prometheus::Registry::new()).unwrap()
+}
+
+/// Rules that ban `keys`.
+pub(crate) fn banning<const N: usize>(keys: [[u8; 32]; N]) -> Rulebook {
+    let rules = Rules { banned_keys: keys.into_iter().collect(), ..Rules::default() };
+    Rulebook::new(rules, Rules::default())
 }
 
 /// A server that publishes keys.

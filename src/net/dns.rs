@@ -306,4 +306,6 @@ fn system_hosts() -> Hosts {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ mod dialer;
 mod exchange;
 pub mod proxy;
 pub mod roots;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -201,7 +201,7 @@ impl ServerKeys {
             id: id.clone(),
             key,
             effective_until: effective_until(self.valid_until_ts, fetched_at),
-            provenance,
+            provenance: Some(provenance),
         })
     }
 

@@ -31,8 +31,8 @@ pub struct TrustedKey {
     pub key: VerifyKey,
     /// The last millisecond in which it may be used for requests.
     pub effective_until: Timestamp,
-    /// Where it was learnt.
-    pub provenance: Provenance,
+    /// Where it was learnt; none when the operator has said so.
+    pub provenance: Option<Provenance>,
 }
 
 /// A key is past its window.
@@ -66,7 +66,7 @@ mod tests {
             id: id("ed25519:1"),
             key: spec_key().verify_key(),
             effective_until: Timestamp::from_ms(effective_until),
-            provenance: Provenance::Origin,
+            provenance: Some(Provenance::Origin),
         }
     }
 

@@ -191,8 +191,8 @@ async fn the_operator_sees_health_readiness_and_metrics() {
     for (path, status, body) in [
         ("/health", 200, "ok\n"),
         ("/ready", 200, "ready\n"),
-        ("/", 404, "here are /health, /ready and /metrics\n"),
-        ("/healthy", 404, "here are /health, /ready and /metrics\n"),
+        ("/", 404, "here are /health, /ready, /metrics and /api/v1\n"),
+        ("/healthy", 404, "here are /health, /ready, /metrics and /api/v1\n"),
     ] {
         let answer = within(path, gate.admin_get(path)).await;
         assert_eq!((answer.status, &answer.body[..]), (status, body.as_bytes()), "{path}");

@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod admin;
 mod bodies;
 mod deadlines;
 mod forwarding;

@@ -13,10 +13,10 @@ use fedgate::gate::admission::{BodyRule, RequestHead};
 use fedgate::gate::{Authorization, Gate as Decision, GateSettings, Rejection};
 use fedgate::keys::fetch::OriginFetcher;
 use fedgate::keys::keyring::{KeyPolicy, Stage};
+use fedgate::keys::rules::Rulebook;
 use fedgate::keys::{KeyCache, KeyMetrics, Keyring, KeyringParts};
 use fedgate::net::transport::{FederationRequest, FederationResponse};
 use fedgate::net::{FederationTransport, NetError};
-use fedgate::proto::ed25519::BannedKeys;
 use fedgate::proto::limits::BODY_BYTES_MAX;
 use fedgate::proto::{ServerName, Timestamp};
 use http::header::CONTENT_LENGTH;
@@ -57,7 +57,7 @@ impl FederationTransport for Everybody {
 
 fn decision() -> Decision {
     let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
-    let fetcher = OriginFetcher::new(Arc::new(Everybody), BannedKeys::new([]));
+    let fetcher = OriginFetcher::new(Arc::new(Everybody), Rulebook::default());
     let keyring = Keyring::new(KeyringParts {
         cache: KeyCache::new(1 << 20),
         store: None,
@@ -68,6 +68,7 @@ fn decision() -> Decision {
         clock: clock.clone(),
         metrics: KeyMetrics::new(&prometheus::Registry::new()).unwrap(),
         policy: KeyPolicy::default(),
+        rules: Rulebook::default(),
     });
     let names = [OWN_NAME, SECOND_NAME].map(|name| ServerName::parse(name).unwrap());
     let settings = GateSettings {

@@ -25,6 +25,7 @@ const OBSERVE: GateOptions = GateOptions {
     listen: "",
     names: "",
     homeserver: None,
+    token_file: None,
 };
 
 const FORWARD: GateOptions = GateOptions {
@@ -36,6 +37,7 @@ const FORWARD: GateOptions = GateOptions {
     listen: "other_paths = \"forward\"",
     names: "",
     homeserver: None,
+    token_file: None,
 };
 
 /// Refuses what has no Authorization, as Synapse would.

@@ -40,6 +40,8 @@ enum World {
     DocumentExpired,
     /// The origin publishes the key as an old one.
     KeyRetired,
+    /// The settings ban the origin.
+    Banned,
     /// All memory for bodies is in use.
     Full,
     HomeserverGone,
@@ -204,6 +206,7 @@ fn provoke(rejection: Rejection) -> Option<Case> {
         Rejection::HomeserverTimeout => case_in(World::HomeserverSilent, get(), Reusable)
             .map(|c| Case { settings: "[limits]\nhomeserver_io_timeout = \"300ms\"", ..c }),
         Rejection::HomeserverUnavailable => case_in(World::HomeserverGone, get(), Reusable),
+        Rejection::KeyBanned => case_in(World::Banned, get(), Reusable),
         Rejection::KeyExpired => case_in(World::DocumentExpired, get(), Reusable),
         Rejection::KeyRetired => case_in(World::KeyRetired, get(), Reusable),
         Rejection::KeyUnavailable => case_in(World::OriginGone, get(), Reusable),
@@ -275,6 +278,7 @@ async fn homeserver_setting(world: World, silent: &Silent) -> Option<String> {
         }
         World::HomeserverSilent => Some(silent.setting()),
         World::Ordinary
+        | World::Banned
         | World::OriginGone
         | World::DocumentExpired
         | World::KeyRetired
@@ -297,9 +301,11 @@ fn publish(world: World, gate: &Gate) {
                 "old_verify_keys": { origin.key_id.as_str(): old },
             }))
         }
-        World::Ordinary | World::Full | World::HomeserverGone | World::HomeserverSilent => {
-            origin.document()
-        }
+        World::Ordinary
+        | World::Banned
+        | World::Full
+        | World::HomeserverGone
+        | World::HomeserverSilent => origin.document(),
     };
     gate.federation.publish(&origin.name, document);
 }
@@ -358,6 +364,11 @@ async fn run(rejection: Rejection, case: &Case, over: Over) {
     let options = GateOptions {
         tls: over != Over::Plain,
         settings: case.settings,
+        keys: if matches!(case.world, World::Banned) {
+            "banned_servers = [\"origin.example\"]"
+        } else {
+            ""
+        },
         homeserver: homeserver_setting(case.world, &silent).await,
         ..GateOptions::default()
     };

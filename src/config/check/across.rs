@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::{Config, Homeserver};
 use super::reader::Reader;
+use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
 
 /// Notes every disagreement.
@@ -12,6 +13,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     bodies(config, reader);
     notaries(config, reader);
     agreement(config, reader);
+    pins(config, reader);
 }
 
 /// There must be as many witnesses as are asked for.
@@ -117,6 +119,29 @@ fn notaries(config: &Config, reader: &mut Reader<'_>) {
         } else {
             continue;
         };
-        reader.error_at_notary(index, message, help);
+        reader.error_at_repeated("notaries", index, message, help);
+    }
+}
+
+fn pins(config: &Config, reader: &mut Reader<'_>) {
+    for (index, pin) in config.pins.iter().enumerate() {
+        let name = &pin.server_name;
+        let banned = |key: &VerifyKey| config.keys.banned.contains(key.as_bytes());
+        let (message, help) = if config.pins.iter().take(index).any(|o| o.server_name == *name) {
+            (format!("{name} is pinned twice"), "put all its keys into one section".to_owned())
+        } else if pin.verify_keys.values().any(banned) {
+            (
+                format!("a key of {name} is pinned, and banned by keys.banned"),
+                "take it out of one of the two".to_owned(),
+            )
+        } else if config.keys.banned_servers.contains(name) {
+            (
+                format!("{name} is pinned, and banned by keys.banned_servers"),
+                "take it out of one of the two".to_owned(),
+            )
+        } else {
+            continue;
+        };
+        reader.error_at_repeated("pins", index, message, help);
     }
 }

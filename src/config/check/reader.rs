@@ -30,8 +30,9 @@ impl<'a> Reader<'a> {
         self.settings.get(name).is_some()
     }
 
-    pub(super) fn notaries(&self) -> &'a [Repeated] {
-        self.settings.notaries()
+    /// The repeated sections called `name`.
+    pub(super) fn repeated(&self, name: &str) -> impl Iterator<Item = &'a Repeated> {
+        self.settings.repeated().iter().filter(move |section| section.section == name)
     }
 
     pub(super) fn within(&self, section: &'a Repeated) -> Within<'a> {
@@ -174,9 +175,15 @@ impl<'a> Reader<'a> {
         self.errors.push(Diagnostic { message, place, help });
     }
 
-    /// Notes an error in the section of the notary number `index`, from 0.
-    pub(super) fn error_at_notary(&mut self, index: usize, message: String, help: String) {
-        let place = self.settings.notaries().get(index).map(|section| section.place.clone());
+    /// Notes an error in section number `index`, from 0, of those called `name`.
+    pub(super) fn error_at_repeated(
+        &mut self,
+        name: &str,
+        index: usize,
+        message: String,
+        help: String,
+    ) {
+        let place = self.repeated(name).nth(index).map(|section| section.place.clone());
         let place = place.unwrap_or_else(|| self.settings.place());
         self.errors.push(Diagnostic { message, place, help });
     }
@@ -199,7 +206,8 @@ impl<'a> Within<'a> {
         parse: impl Fn(&str) -> Checked<T>,
     ) -> Option<T> {
         let Some(value) = self.value(name) else {
-            self.error_here(&format!("a notary without {name}"), &format!("set {name} below it"));
+            let message = format!("[[{}]] without {name}", self.section.section);
+            self.error_here(&message, &format!("set {name} below it"));
             return None;
         };
         let Raw::Text(text) = &value.raw else {
@@ -223,7 +231,10 @@ impl<'a> Within<'a> {
     ) -> Option<T> {
         let Raw::Text(text) = &value.raw else {
             self.errors.push(Diagnostic {
-                message: format!("notaries.verify_keys has {}: a key is a text", value.raw),
+                message: format!(
+                    "{}.verify_keys has {}: a key is a text",
+                    self.section.section, value.raw
+                ),
                 place: value.place.clone(),
                 help: "write \"key ID\" = \"key in base64\", without an inner { key = ... }".into(),
             });
@@ -236,7 +247,7 @@ impl<'a> Within<'a> {
     pub(super) fn name<T>(&mut self, place: &Place, parsed: Checked<T>) -> Option<T> {
         let note = |problem: Problem| {
             self.errors.push(Diagnostic {
-                message: format!("notaries.verify_keys: {}", problem.message),
+                message: format!("{}.verify_keys: {}", self.section.section, problem.message),
                 place: place.clone(),
                 help: problem.help,
             });
@@ -245,14 +256,18 @@ impl<'a> Within<'a> {
     }
 
     pub(super) fn wrong_form(&mut self, name: &str, value: &Value) {
-        let option = options::section("notaries")
+        let option = options::section(self.section.section)
             .and_then(|section| section.options.iter().find(|option| option.name == name));
         let kind = option.map_or(Kind::Text, |option| option.kind);
-        self.errors.push(wrong_form(&format!("notaries.{name}"), kind, value));
+        self.errors.push(wrong_form(&self.full_name(name), kind, value));
     }
 
     pub(super) fn error(&mut self, name: &str, value: &Value, problem: Problem) {
-        self.errors.push(wrong(&format!("notaries.{name}"), value, problem));
+        self.errors.push(wrong(&self.full_name(name), value, problem));
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        format!("{}.{name}", self.section.section)
     }
 
     pub(super) fn error_here(&mut self, message: &str, help: &str) {

@@ -5,7 +5,7 @@ use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, ADMIN, LIMITS, LOG];
 
 const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
     Opt { name, kind, default, doc }
@@ -198,6 +198,18 @@ const KEYS: Section = Section {
              ships with.",
         ),
         option(
+            "banned_key_ids",
+            Kind::List,
+            Value("[]"),
+            "Server names with key IDs whose keys are refused, as in [\"example.org ed25519:auto\"].",
+        ),
+        option(
+            "banned_servers",
+            Kind::List,
+            Value("[]"),
+            "Servers none of whose keys are used. `fedgate keys ban` does the same at run time.",
+        ),
+        option(
             "cache_bytes_max",
             Kind::Size,
             Value(r#""128 MiB""#),
@@ -236,17 +248,42 @@ const NOTARIES: Section = Section {
     ],
 };
 
+const PINS: Section = Section {
+    name: "pins",
+    repeated: true,
+    doc: "Keys of other servers that are used without asking anybody, and that no other key may take\n\
+          the ID of. `fedgate keys pin` does the same at run time.",
+    options: &[
+        option("server_name", Kind::Text, Required(r#""example.com""#), "The server's name."),
+        option(
+            "verify_keys",
+            Kind::Table,
+            Required(r#"{ "ed25519:auto" = "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw" }"#),
+            "Its keys, by key ID, learnt from a place you trust.",
+        ),
+    ],
+};
+
 const ADMIN: Section = Section {
     name: "admin",
     repeated: false,
-    doc: "Health and metrics.",
-    options: &[option(
-        "address",
-        Kind::Text,
-        Value(r#""127.0.0.1:9448""#),
-        "The address and port of /health, /ready and /metrics. There is no password: keep it on\n\
-         loopback or in a private network.",
-    )],
+    doc: "Health, metrics, and the API that `fedgate keys` uses.",
+    options: &[
+        option(
+            "address",
+            Kind::Text,
+            Value(r#""127.0.0.1:9448""#),
+            "The address and port of /health, /ready, /metrics and /api/v1. Health and metrics ask\n\
+             for no password: keep it on loopback or in a private network.",
+        ),
+        option(
+            "token_file",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/admin-token""#),
+            "A file with a secret of at least 20 characters that /api/v1 asks for. Without it,\n\
+             /api/v1 serves this machine only, and everybody who is on it.",
+        ),
+    ],
 };
 
 const LIMITS: Section = Section {

@@ -55,6 +55,7 @@ fn every_example_of_the_sample_is_accepted() {
     let config = load(&examples, &[]).expect("every example is right");
     assert!(config.listen.tls.is_some());
     assert_eq!(config.notaries.len(), 1);
+    assert_eq!(config.pins.len(), 1);
     assert!(config.outbound.ca_file.is_some());
 }
 

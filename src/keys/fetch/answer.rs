@@ -1,17 +1,16 @@
 //! `POST /_matrix/key/v2/query`: the question, and judging what comes back. The same for a notary
 //! and for the homeserver behind us, save that only a notary must sign.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{FetchError, KeyRequest};
 use crate::config::Notary;
-use crate::net::NetError;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
+use crate::proto::json::Object;
 use crate::proto::limits::SERVER_KEYS_BYTES_MAX;
 use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
 use crate::proto::{KeyId, ServerName};
@@ -36,9 +35,8 @@ const REASONS_MAX: usize = 4;
 /// An answer, split by the servers that were asked for. Nothing in it is believed yet.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The raw documents by the name they claim, byte for byte: signatures cover what was sent, and
-    /// it must be possible to serve it again as it was.
-    documents: BTreeMap<ServerName, Vec<Bytes>>,
+    /// The documents by the name they claim.
+    documents: BTreeMap<ServerName, Vec<UnverifiedServerKeys>>,
     /// Why the others are nobody's, the first few.
     pub(super) strays: Vec<String>,
 }
@@ -89,41 +87,27 @@ pub(super) fn answer_bytes_max(names: usize) -> usize {
 }
 
 impl Answer {
-    /// Splits the answer to a query for `requests`. Documents are not looked into further than for the
-    /// name they claim, so that whatever is wrong with one is wrong with that one alone (R60).
+    /// Splits the answer to a query for `requests`: a bad document does not take the others with it
+    /// (R60).
     ///
     /// # Errors
-    /// When the whole is no JSON object with one list `server_keys`, or has too many entries.
+    /// When the whole is no unambiguous JSON object with a list `server_keys`, or has too many entries.
     pub(super) fn split(body: &[u8], requests: &[KeyRequest]) -> Result<Self, FetchError> {
-        #[derive(Deserialize)]
-        struct Claim<'a> {
-            #[serde(borrow)]
-            server_name: Cow<'a, str>,
-        }
-        let mut documents: BTreeMap<ServerName, Vec<Bytes>> =
+        let mut documents: BTreeMap<ServerName, Vec<UnverifiedServerKeys>> =
             requests.iter().map(|request| (request.server.clone(), Vec::new())).collect();
-        let entries = entries(body)?;
-        let entries_max = ANSWER_ENTRIES_MAX.saturating_mul(documents.len());
-        if entries.len() > entries_max {
-            let text = format!("{} documents in one answer; {entries_max} at most", entries.len());
-            return Err(FetchError::Net(NetError::TooLarge(text)));
-        }
         let mut strays = Vec::new();
-        for entry in entries {
-            let raw = entry.get();
-            let name = serde_json::from_str(raw)
-                .ok()
-                .and_then(|claim: Claim<'_>| ServerName::parse(&claim.server_name).ok());
-            let reason = match name {
-                Some(name) => match documents.get_mut(&name) {
-                    // Copied, so that a small document does not keep the whole answer in memory.
+        for entry in entries(body, ANSWER_ENTRIES_MAX.saturating_mul(documents.len()))? {
+            // Copied, so that a small document does not keep the whole answer in memory.
+            let raw = Bytes::copy_from_slice(entry.get().as_bytes());
+            let reason = match UnverifiedServerKeys::parse(raw) {
+                Ok(document) => match documents.get_mut(document.server_name()) {
                     Some(own) => {
-                        own.push(Bytes::copy_from_slice(raw.as_bytes()));
+                        own.push(document);
                         continue;
                     }
-                    None => format!("a document of {name}, not asked for"),
+                    None => format!("a document of {}, not asked for", document.server_name()),
                 },
-                None => "a document without a server's name".to_owned(),
+                Err(error) => error.to_string(),
             };
             if strays.len() < REASONS_MAX {
                 strays.push(reason);
@@ -146,8 +130,8 @@ impl Judge<'_> {
         }
         let mut accepted: Vec<ServerKeys> = Vec::new();
         let mut refused = Vec::new();
-        for raw in documents {
-            match self.document(server, raw.clone()) {
+        for document in documents {
+            match self.document(server, document.clone()) {
                 Ok(keys) => accepted.push(keys),
                 Err(reason) if refused.len() < REASONS_MAX => refused.push(reason),
                 Err(_) => {}
@@ -158,8 +142,8 @@ impl Judge<'_> {
             return Err(FetchError::BadAnswer(text));
         }
         if accepted.is_empty() {
-            let reasons: Vec<&str> =
-                refused.iter().chain(&answer.strays).map(String::as_str).collect();
+            let reasons = refused.iter().chain(&answer.strays).take(REASONS_MAX);
+            let reasons: Vec<&str> = reasons.map(String::as_str).collect();
             if !reasons.is_empty() {
                 return Err(FetchError::BadAnswer(reasons.join("; ")));
             }
@@ -167,8 +151,11 @@ impl Judge<'_> {
         Ok(Judged { accepted, refused })
     }
 
-    fn document(&self, server: &ServerName, raw: Bytes) -> Result<ServerKeys, String> {
-        let document = UnverifiedServerKeys::parse(raw).map_err(|error| error.to_string())?;
+    fn document(
+        &self,
+        server: &ServerName,
+        document: UnverifiedServerKeys,
+    ) -> Result<ServerKeys, String> {
         if let Some(Notary { server_name, verify_keys }) = self.notary
             && !verify_keys.iter().any(|(id, key)| document.is_signed_by(server_name, id, key))
         {
@@ -182,21 +169,22 @@ impl Judge<'_> {
     }
 }
 
-/// The raw texts of the entries in an answer.
-fn entries(body: &[u8]) -> Result<Vec<&RawValue>, FetchError> {
-    #[derive(Deserialize)]
-    struct Entries<'a> {
-        #[serde(borrow)]
-        server_keys: Vec<&'a RawValue>,
+/// The raw texts of the documents in an answer, byte for byte: signatures cover what was sent, and
+/// it must be possible to serve it again as it was.
+fn entries(body: &[u8], entries_max: usize) -> Result<Vec<&RawValue>, FetchError> {
+    let bad = |text: String| FetchError::BadAnswer(text);
+    let answer = Object::scan(body).map_err(|error| bad(error.to_string()))?;
+    let (_, list) = answer
+        .members()
+        .find(|(name, _)| name == "server_keys")
+        .ok_or_else(|| bad("the member server_keys is missing".to_owned()))?;
+    let entries: Vec<&RawValue> = serde_json::from_slice(list)
+        .map_err(|error| bad(format!("server_keys is no list: {error}")))?;
+    if entries.len() > entries_max {
+        let count = entries.len();
+        return Err(bad(format!("{count} documents in one answer; {entries_max} at most")));
     }
-    // serde would take a list of the members, too.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(FetchError::BadAnswer("the answer is no JSON object".to_owned()));
-    }
-    let entries: Entries<'_> = serde_json::from_slice(body).map_err(|error| {
-        FetchError::BadAnswer(format!("no JSON object with a list server_keys: {error}"))
-    })?;
-    Ok(entries.server_keys)
+    Ok(entries)
 }
 
 /// A key ID that two documents of the same answer show with different keys.

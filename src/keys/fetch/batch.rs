@@ -19,7 +19,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::answer::{Answer, Judge, answer_bytes_max, query};
+use super::answer::{Answer, Judged, answer_bytes_max, query};
 use super::{FetchError, KeyRequest, printable};
 use crate::keys::metrics::{KeyMetrics, QueryResult};
 use crate::keys::record::Source;
@@ -128,14 +128,15 @@ impl<A: Ask> Batcher<A> {
     }
 
     /// Asks for the keys of one server, together with others where many wait. Of a query that failed
-    /// as a whole, where that may be the fault of one name, each name is asked for alone.
+    /// as a whole, where that may be the fault of one name, each name is asked for alone. `judge` says
+    /// which documents of an answer are acceptable.
     ///
     /// # Errors
     /// As [`super::KeyFetcher::fetch`].
     pub(super) async fn fetch(
         &self,
         request: &KeyRequest,
-        judge: &Judge<'_>,
+        judge: impl FnOnce(&Answer) -> Result<Judged, FetchError>,
     ) -> Result<Vec<ServerKeys>, FetchError> {
         let lane = if request.is_known { &self.known } else { &self.first_seen };
         let mut answer = self.ask(lane, request, false).await;
@@ -143,7 +144,7 @@ impl<A: Ask> Batcher<A> {
             answer = self.ask(lane, request, true).await;
         }
         let answer = answer.map_err(|failure| failure.error)?;
-        let judged = judge.judge(&request.server, &answer)?;
+        let judged = judge(&answer)?;
         for reason in &judged.refused {
             tracing::warn!(
                 target: "fedgate::keys",
@@ -300,7 +301,8 @@ async fn run<A: Ask>(
 
 /// Whether a query for several names may have failed for the sake of one of them. Servers that parse
 /// names and key IDs more strictly than we do (palpo, with ruma's types) answer the whole with 400;
-/// Dendrite answers 500 when it fails with one.
+/// Dendrite answers 500 when it fails with one. One document that repeats a member makes the whole answer
+/// ambiguous.
 const fn may_be_of_one(error: &FetchError) -> bool {
     match error {
         FetchError::BadAnswer(_) | FetchError::Net(NetError::TooLarge(_)) => true,

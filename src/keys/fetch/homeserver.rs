@@ -21,8 +21,8 @@ use crate::clock::Clock;
 use crate::config::Homeserver;
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::record::Source;
+use crate::keys::rules::Rulebook;
 use crate::net::NetError;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{ServerName, Timestamp};
 
@@ -40,7 +40,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Asks the homeserver behind the gate, for several servers at a time where many are wanted.
 pub struct HomeserverFetcher {
     connection: Arc<Connection>,
-    banned: BannedKeys,
+    rules: Rulebook,
     queries: Batcher<Connection>,
 }
 
@@ -55,18 +55,18 @@ struct Connection {
 
 impl HomeserverFetcher {
     /// A fetcher that asks `homeserver` under our own name `host` (Dendrite answers key queries
-    /// only under a name of its own) and refuses the keys in `banned`.
+    /// only under a name of its own) and refuses the keys that `rules` ban.
     pub fn new(
         homeserver: Homeserver,
         host: ServerName,
-        banned: BannedKeys,
+        rules: Rulebook,
         clock: Arc<dyn Clock>,
         metrics: KeyMetrics,
     ) -> Self {
         let not_served_at = Mutex::new(None);
         let connection = Arc::new(Connection { homeserver, host, clock, not_served_at });
         let queries = Batcher::new(Arc::clone(&connection), Source::Homeserver, metrics);
-        Self { connection, banned, queries }
+        Self { connection, rules, queries }
     }
 }
 
@@ -121,7 +121,7 @@ impl Connection {
             match body {
                 Ok(body) => Ok((status, body.to_bytes())),
                 Err(error) if error.is::<LengthLimitError>() => Err(NetError::TooLarge(format!(
-                    "homeserver: the answer has more than {bytes_max} bytes"
+                    "homeserver: key query of more than {bytes_max} bytes"
                 ))),
                 Err(error) => Err(NetError::Http(format!("homeserver: {error}"))),
             }
@@ -192,8 +192,11 @@ impl KeyFetcher for HomeserverFetcher {
         if self.connection.is_not_served() {
             return Err(FetchError::NotServed);
         }
-        let judge = Judge { notary: None, banned: &self.banned };
-        self.queries.fetch(request, &judge).await
+        let judge = |answer: &Answer| {
+            let rules = self.rules.in_force();
+            Judge { notary: None, banned: rules.banned() }.judge(&request.server, answer)
+        };
+        self.queries.fetch(request, judge).await
     }
 
     /// Asks for the keys of nobody, which costs the homeserver nothing: one with a key query answers

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::answer::{Judge, QUERY_TARGET};
+use super::answer::{Answer, Judge, QUERY_TARGET};
 use super::batch::{Ask, Batcher};
 use super::{FetchError, KeyFetcher, KeyRequest};
 use crate::config::Notary;
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::record::Source;
+use crate::keys::rules::Rulebook;
 use crate::net::FederationTransport;
 use crate::net::transport::FederationRequest;
 use crate::proto::ServerName;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::server_keys::ServerKeys;
 
 /// Asks one notary, for several servers at a time where many are wanted.
 pub struct NotaryFetcher {
-    banned: BannedKeys,
+    rules: Rulebook,
     notary: Notary,
     queries: Batcher<Connection>,
 }
@@ -31,17 +31,17 @@ struct Connection {
 }
 
 impl NotaryFetcher {
-    /// A fetcher that asks `notary` over `transport` and refuses the keys in `banned`.
+    /// A fetcher that asks `notary` over `transport` and refuses the keys that `rules` ban.
     pub fn new(
         transport: Arc<dyn FederationTransport>,
-        banned: BannedKeys,
+        rules: Rulebook,
         notary: Notary,
         metrics: KeyMetrics,
     ) -> Self {
         let server_name = notary.server_name.clone();
         let source = Source::Notary(server_name.clone());
         let connection = Arc::new(Connection { transport, server_name });
-        Self { banned, notary, queries: Batcher::new(connection, source, metrics) }
+        Self { rules, notary, queries: Batcher::new(connection, source, metrics) }
     }
 }
 
@@ -65,8 +65,12 @@ impl KeyFetcher for NotaryFetcher {
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
-        let judge = Judge { notary: Some(&self.notary), banned: &self.banned };
-        self.queries.fetch(request, &judge).await
+        let judge = |answer: &Answer| {
+            let rules = self.rules.in_force();
+            let judge = Judge { notary: Some(&self.notary), banned: rules.banned() };
+            judge.judge(&request.server, answer)
+        };
+        self.queries.fetch(request, judge).await
     }
 }
 

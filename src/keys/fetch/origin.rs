@@ -7,22 +7,22 @@ use bytes::Bytes;
 
 use super::{FetchError, KeyFetcher, KeyRequest};
 use crate::keys::record::Source;
+use crate::keys::rules::Rulebook;
 use crate::net::FederationTransport;
 use crate::net::transport::FederationRequest;
-use crate::proto::ed25519::BannedKeys;
 use crate::proto::limits::SERVER_KEYS_BYTES_MAX;
 use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
 
 /// Asks each server for its own keys.
 pub struct OriginFetcher {
     transport: Arc<dyn FederationTransport>,
-    banned: BannedKeys,
+    rules: Rulebook,
 }
 
 impl OriginFetcher {
-    /// A fetcher that asks over `transport` and refuses the keys in `banned`.
-    pub fn new(transport: Arc<dyn FederationTransport>, banned: BannedKeys) -> Self {
-        Self { transport, banned }
+    /// A fetcher that asks over `transport` and refuses the keys that `rules` ban.
+    pub fn new(transport: Arc<dyn FederationTransport>, rules: Rulebook) -> Self {
+        Self { transport, rules }
     }
 }
 
@@ -45,7 +45,7 @@ impl KeyFetcher for OriginFetcher {
         }
         // Copied, so that the document keeps no larger buffer in memory.
         let keys = UnverifiedServerKeys::parse(Bytes::copy_from_slice(&answer.body))
-            .and_then(|document| document.verify(&request.server, &self.banned))
+            .and_then(|document| document.verify(&request.server, self.rules.in_force().banned()))
             .map_err(|error| FetchError::BadAnswer(error.to_string()))?;
         Ok(vec![keys])
     }

@@ -55,9 +55,15 @@ pub(super) enum FlightEnd {
 }
 
 /// Takes the fetch off the list of running ones, however it ends.
-struct Landing {
+pub(super) struct Landing {
     inner: Arc<Inner>,
     server: ServerName,
+}
+
+impl Landing {
+    pub(super) fn of(inner: &Arc<Inner>, server: &ServerName) -> Self {
+        Self { inner: Arc::clone(inner), server: server.clone() }
+    }
 }
 
 impl Drop for Landing {
@@ -69,6 +75,8 @@ impl Drop for Landing {
 
 /// What the sources have said so far.
 struct Findings {
+    /// Whose keys are sought.
+    server: ServerName,
     /// All that is known of the server by now.
     known: Option<Arc<KnownKeys>>,
     origin_spoke: bool,
@@ -87,11 +95,11 @@ impl Inner {
     /// Starts a fetch.
     pub(super) fn launch(
         self: &Arc<Self>,
-        server: ServerName,
+        server: &ServerName,
         quest: Quest,
         deadline: Instant,
     ) -> Flight {
-        let landing = Landing { inner: Arc::clone(self), server };
+        let landing = Landing::of(self, server);
         // A task of its own: several requests wait for it, and none of them may end it by hanging
         // up. The deadline bounds its life.
         let task = tokio::spawn(async move {
@@ -151,6 +159,7 @@ impl Inner {
         deadline: Instant,
     ) -> Findings {
         let mut findings = Findings {
+            server: server.clone(),
             known,
             origin_spoke: false,
             changed: false,
@@ -184,7 +193,7 @@ impl Inner {
                     silent.retain(|other| *other != source);
                     self.take_in(source, answer, quest, &mut findings).await;
                     if self.is_settled(quest, &findings) {
-                        if number > 0 && self.any_usable(findings.known.as_deref(), quest) {
+                        if number > 0 && self.any_usable(&findings.server, findings.known.as_deref(), quest) {
                             self.parts.metrics.hedge_won(source.kind());
                         }
                         return findings;
@@ -252,7 +261,9 @@ impl Inner {
             Ok(documents) => {
                 findings.origin_spoke |= *source == Source::Origin;
                 self.keep(documents, source, findings).await;
-                if !findings.origin_spoke && !self.any_usable(findings.known.as_deref(), quest) {
+                if !findings.origin_spoke
+                    && !self.any_usable(&findings.server, findings.known.as_deref(), quest)
+                {
                     let cause = format!("{source}: none of the requested keys is valid");
                     findings.causes.push(cause);
                 }
@@ -278,7 +289,7 @@ impl Inner {
         if self.is_disputed(quest, findings) {
             return true;
         }
-        let usable = self.any_usable(findings.known.as_deref(), quest);
+        let usable = self.any_usable(&findings.server, findings.known.as_deref(), quest);
         usable || (findings.origin_spoke && !self.wants_witnesses(quest, findings))
     }
 
@@ -286,6 +297,7 @@ impl Inner {
         let fetched_at = self.parts.clock.now();
         let binding = self.parts.policy.binding;
         for keys in documents {
+            self.compare_with_pins(&keys, source);
             let stored = StoredKeys { keys, fetched_at, source: source.clone() };
             let base = findings.known.as_ref();
             let inserted = self.parts.cache.insert(stored, binding, base).await;
@@ -330,21 +342,24 @@ impl Inner {
     }
 
     /// Whether a requested key is valid as long as is wanted, and agreed on.
-    fn any_usable(&self, known: Option<&KnownKeys>, quest: &Quest) -> bool {
+    fn any_usable(&self, server: &ServerName, known: Option<&KnownKeys>, quest: &Quest) -> bool {
         let now = self.parts.clock.now();
-        let usable = |known: &KnownKeys, id| match self.answer(known, id, now) {
+        let usable = |id| match self.answer(server, known, id, now) {
             KeyAnswer::Valid(key) => {
                 quest.refresh_after.is_none_or(|end| key.effective_until > end)
             }
-            KeyAnswer::Expired { .. } | KeyAnswer::Retired { .. } | KeyAnswer::Unknown => false,
+            KeyAnswer::Banned(_)
+            | KeyAnswer::Expired { .. }
+            | KeyAnswer::Retired { .. }
+            | KeyAnswer::Unknown => false,
         };
-        known.is_some_and(|known| quest.ids.iter().any(|id| usable(known, id)))
+        quest.ids.iter().any(usable)
     }
 
     /// What follows from the findings, for those who wait and for those who ask next.
     async fn judge(&self, server: &ServerName, quest: &Quest, mut findings: Findings) -> FlightEnd {
         let now = self.parts.clock.now();
-        let usable = self.any_usable(findings.known.as_deref(), quest);
+        let usable = self.any_usable(&findings.server, findings.known.as_deref(), quest);
         let unagreed = self.without_agreement(server, quest, &findings);
         let origin_spoke = findings.origin_spoke;
         if let Some(known) = &findings.known
@@ -400,7 +415,7 @@ impl Inner {
             }
             return Some("witnesses disagree on the key; the log says who showed which".to_owned());
         }
-        if self.any_usable(Some(known), quest) || !self.wants_witnesses(quest, findings) {
+        if self.any_usable(server, Some(known), quest) || !self.wants_witnesses(quest, findings) {
             return None;
         }
         let shown = quest.ids.iter().map(|id| known.witnesses(id)).max().unwrap_or(0);

@@ -59,7 +59,9 @@ impl Inner {
 
     async fn refresh(self: &Arc<Self>, server: &ServerName, known: &KnownKeys, end: Timestamp) {
         let now = self.parts.clock.now();
-        let ids = known.valid_ids(now);
+        let mut ids = known.valid_ids(now);
+        let rules = self.parts.rules.in_force();
+        ids.retain(|id| rules.answer(server, id, now).is_none());
         // A server that has just failed, or has nothing newer, is left alone for its time.
         if ids.is_empty() || self.floors.recall(server, now).await.is_some() {
             return;

@@ -6,7 +6,7 @@ use crate::clock::ManualClock;
 use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{FetchError, KeyRequest};
 use crate::keys::record::Source;
-use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, key_id};
+use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, banning, key_id};
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
 
@@ -15,6 +15,7 @@ mod bounds;
 mod hedging;
 mod querying;
 mod refreshing;
+mod ruled;
 mod sharing;
 mod simulated;
 mod stored;
@@ -52,6 +53,7 @@ impl House {
             stages,
             clock: Arc::clone(&clock) as _,
             metrics: KeyMetrics::new(&registry).unwrap(),
+            rules: banning([]),
             policy: policy(),
         };
         change(&mut parts);
@@ -87,6 +89,7 @@ impl House {
 fn verdict(answers: &Result<Vec<KeyAnswer>, KeysUnavailable>) -> &'static str {
     match answers.as_deref() {
         Ok([KeyAnswer::Valid(_)]) => "valid",
+        Ok([KeyAnswer::Banned(_)]) => "banned",
         Ok([KeyAnswer::Expired { .. }]) => "expired",
         Ok([KeyAnswer::Retired { .. }]) => "retired",
         Ok([KeyAnswer::Unknown]) => "unknown",

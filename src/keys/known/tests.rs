@@ -164,7 +164,7 @@ fn others_can_only_prolong_a_window() {
         known.add(longer.stored(at(2), provenance), BindingMode::Enforce);
         assert_eq!(valid_until(&known), at(2 * DAY));
         let KeyAnswer::Valid(key) = known.answer(&key_id(ID), at(3)) else { panic!() };
-        assert_eq!(key.provenance, provenance, "the source that vouches for the window");
+        assert_eq!(key.provenance, Some(provenance), "the source that vouches for the window");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Records and rules as bytes: JSON behind a checksum, so that damage is seen rather than believed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::keys::record::{Binding, Conflict, KeptDocument, ServerRecord, Source};
 use crate::keys::rules::Rules;
+use crate::keys::rules::form::RulesForm;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
-use crate::proto::{KeyId, ServerName, Timestamp, base64};
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// Bytes of the checksum: the beginning of a SHA-256. Eight leave one damage in 2^64 unseen.
 const CHECKSUM_BYTES: usize = 8;
@@ -65,15 +66,6 @@ enum SourceForm {
     Homeserver,
     Notary(String),
     Origin,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RulesForm {
-    pins: BTreeMap<String, BTreeMap<String, String>>,
-    banned_keys: Vec<String>,
-    banned_key_ids: Vec<(String, String)>,
-    banned_servers: Vec<String>,
 }
 
 /// `payload` behind its checksum. The checksum covers `name` too, under which the bytes are kept:
@@ -131,43 +123,14 @@ pub(super) fn record_from_bytes(server: &ServerName, bytes: &[u8]) -> Result<Ser
 
 /// Rules as bytes, sealed under `name`.
 pub(super) fn rules_to_bytes(name: &str, rules: &Rules) -> Result<Vec<u8>, String> {
-    let pins = rules.pins.iter().map(|(server, keys)| {
-        let keys = keys.iter().map(|(id, key)| (id.as_str().to_owned(), key.to_base64()));
-        (server.as_str().to_owned(), keys.collect())
-    });
-    let ids = rules.banned_key_ids.iter();
-    let form = RulesForm {
-        pins: pins.collect(),
-        banned_keys: rules.banned_keys.iter().map(|key| base64::encode(key)).collect(),
-        banned_key_ids: ids
-            .map(|(s, id)| (s.as_str().to_owned(), id.as_str().to_owned()))
-            .collect(),
-        banned_servers: rules.banned_servers.iter().map(|s| s.as_str().to_owned()).collect(),
-    };
+    let form = RulesForm::from(rules);
     Ok(seal(name, &serde_json::to_vec(&form).map_err(text)?))
 }
 
 /// Rules from the bytes that were sealed under `name`; an error if anything is damaged.
 pub(super) fn rules_from_bytes(name: &str, bytes: &[u8]) -> Result<Rules, String> {
     let form: RulesForm = serde_json::from_slice(unseal(name, bytes)?).map_err(text)?;
-    let mut rules = Rules::default();
-    for (server, keys) in form.pins {
-        let keys = keys
-            .into_iter()
-            .map(|(id, key)| Ok((key_id(&id)?, verify_key(&key)?)))
-            .collect::<Result<_, String>>()?;
-        rules.pins.insert(server_name(&server)?, keys);
-    }
-    for key in form.banned_keys {
-        rules.banned_keys.insert(base64::decode_array(key.as_bytes()).map_err(text)?);
-    }
-    for (server, id) in form.banned_key_ids {
-        rules.banned_key_ids.insert((server_name(&server)?, key_id(&id)?));
-    }
-    for server in form.banned_servers {
-        rules.banned_servers.insert(server_name(&server)?);
-    }
-    Ok(rules)
+    Rules::try_from(form).map_err(text)
 }
 
 fn binding_form(binding: &Binding, documents: usize) -> Result<BindingForm, String> {
@@ -284,6 +247,8 @@ fn text(error: impl std::fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;

@@ -15,7 +15,7 @@ fn trusted(server: &str, key_id: &str, key: &SigningKey) -> TrustedKey {
         id: id(key_id),
         key: key.verify_key(),
         effective_until: NOW,
-        provenance: Provenance::Origin,
+        provenance: Some(Provenance::Origin),
     }
 }
 

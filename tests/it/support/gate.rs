@@ -30,6 +30,8 @@ pub struct GateOptions {
     pub sources: &'static str,
     /// Further lines of its section `keys`.
     pub keys: &'static str,
+    /// The file with the token of the admin API.
+    pub token_file: Option<String>,
     /// Where requests go instead of the stand-in's port.
     pub homeserver: Option<String>,
 }
@@ -78,9 +80,11 @@ impl Gate {
                 "tls_certificate = \"{dir}/chain.pem\"\ntls_private_key = \"{dir}/key.pem\"\n"
             ));
         }
+        let token = options.token_file.map(|path| format!("token_file = {path:?}\n"));
+        let token = token.unwrap_or_default();
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
             options.settings, options.store, options.keys
         );
         let path = files.path().join("fedgate.toml");

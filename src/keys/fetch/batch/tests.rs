@@ -3,6 +3,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::keys::fetch::answer::Judge;
 use crate::keys::testing::{TestServer, at, key_metrics, no_bans, request};
 
 mod crowd;
@@ -49,6 +50,10 @@ fn documents(names: &[String]) -> Bytes {
     Bytes::from([br#"{"server_keys":["#, documents.join(&b","[..]).as_slice(), b"]}"].concat())
 }
 
+fn judge(request: &KeyRequest, answer: &Answer) -> Result<Judged, FetchError> {
+    Judge { notary: None, banned: &no_bans() }.judge(&request.server, answer)
+}
+
 type Fetched = Result<Vec<ServerKeys>, FetchError>;
 
 /// A batcher, and the desk its queries end up on.
@@ -72,10 +77,7 @@ impl House {
 
     fn ask(&self, request: KeyRequest) -> JoinHandle<Fetched> {
         let batcher = Arc::clone(&self.batcher);
-        tokio::spawn(async move {
-            let judge = Judge { notary: None, banned: &no_bans() };
-            batcher.fetch(&request, &judge).await
-        })
+        tokio::spawn(async move { batcher.fetch(&request, |answer| judge(&request, answer)).await })
     }
 
     /// Asks for the keys of a known server.

@@ -1,11 +1,12 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::keys::testing::{HOUR, TestServer, at, key_metrics, no_bans, request};
+use crate::keys::fetch::testing::{answer, homeserver, read, response, serve};
+use crate::keys::testing::{HOUR, TestServer, at, banning, key_metrics, request};
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");
@@ -15,58 +16,11 @@ fn origin() -> TestServer {
 
 fn fetcher(homeserver: Homeserver, clock: &Arc<ManualClock>) -> HomeserverFetcher {
     let host = ServerName::parse("our.example:8448").unwrap();
-    HomeserverFetcher::new(homeserver, host, no_bans(), Arc::clone(clock) as _, key_metrics())
+    HomeserverFetcher::new(homeserver, host, banning([]), Arc::clone(clock) as _, key_metrics())
 }
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(at(0)))
-}
-
-fn response(status: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
-}
-
-fn answer(document: &[u8]) -> Vec<u8> {
-    [br#"{"server_keys":["#, document, b"]}"].concat()
-}
-
-/// Reads one request.
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut read = Vec::new();
-    while !read.ends_with(b"}}}}") && !read.ends_with(br#"{"server_keys":{}}"#) {
-        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the request ended early");
-    }
-    String::from_utf8(read).unwrap()
-}
-
-/// Reads one request and gives one answer; returns what was read.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) -> String {
-    let question = read(&mut stream).await;
-    // The client may hang up before it has read everything.
-    drop(stream.write_all(answer).await);
-    question
-}
-
-/// A homeserver on a port of its own that gives the same answer to everybody, and the number of
-/// requests it has had.
-async fn homeserver(answer: Vec<u8>) -> (Homeserver, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&requests);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            counter.fetch_add(1, Ordering::SeqCst);
-            serve(stream, &answer).await;
-        }
-    });
-    (Homeserver::Tcp { host: "127.0.0.1".to_owned(), port }, requests)
-}
-
-async fn fetch(answer: Vec<u8>) -> Result<Vec<ServerKeys>, FetchError> {
-    let (homeserver, _) = homeserver(answer).await;
-    fetcher(homeserver, &clock()).fetch(&request(&origin(), &["ed25519:1"])).await
 }
 
 #[tokio::test]
@@ -76,7 +30,7 @@ async fn the_homeserver_is_asked_over_tcp() {
     let homeserver = Homeserver::Tcp { host: "localhost".to_owned(), port };
     let fetcher = fetcher(homeserver, &clock());
     let request = request(&origin(), &["ed25519:1"]);
-    let body = response("200 OK", &answer(&origin().document()));
+    let body = response("200 OK", &answer(&[origin().document()]));
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, &body).await
@@ -98,31 +52,13 @@ async fn the_homeserver_is_asked_over_a_unix_socket() {
     let listener = UnixListener::bind(&path).unwrap();
     let fetcher = fetcher(Homeserver::Unix(path), &clock());
     let request = request(&origin(), &["ed25519:1"]);
-    let body = response("200 OK", &answer(&origin().document()));
+    let body = response("200 OK", &answer(&[origin().document()]));
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, &body).await
     };
     let (documents, _) = tokio::join!(fetcher.fetch(&request), server);
     assert_eq!(documents.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn an_answer_that_lasts_until_the_connection_closes_is_read_whole() {
-    let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
-    let documents = fetch([head.as_slice(), &answer(&origin().document())].concat()).await;
-    assert_eq!(documents.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn name_and_self_signature_are_demanded_of_it_too() {
-    let mut other = TestServer::new("b.example");
-    other.add_key("ed25519:1");
-    let unsigned = serde_json::to_vec(&origin().unsigned()).unwrap();
-    for document in [other.document(), unsigned] {
-        let fetched = fetch(response("200 OK", &answer(&document))).await;
-        assert!(matches!(fetched, Err(FetchError::BadAnswer(_))), "{fetched:?}");
-    }
 }
 
 #[tokio::test]
@@ -167,21 +103,6 @@ async fn a_homeserver_that_is_down_is_a_connect_error() {
     }
 }
 
-#[tokio::test]
-async fn an_endless_answer_is_cut_off() {
-    let answer = fetch(response("200 OK", &vec![b' '; ANSWER_BYTES_MAX + 1])).await;
-    assert!(matches!(answer, Err(FetchError::Net(NetError::TooLarge(_)))), "{answer:?}");
-}
-
-#[tokio::test]
-async fn an_answer_that_is_no_http_or_ends_early_is_an_http_error() {
-    let half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{".to_vec();
-    for body in [b"SSH-2.0-OpenSSH\r\n\r\n".to_vec(), half, Vec::new()] {
-        let answer = fetch(body).await;
-        assert!(matches!(answer, Err(FetchError::Net(NetError::Http(_)))), "{answer:?}");
-    }
-}
-
 /// Over real sockets: while eight queries are unanswered, what is asked gathers in the next ones.
 #[tokio::test]
 async fn many_servers_are_asked_for_over_few_connections() {
@@ -221,7 +142,7 @@ async fn many_servers_are_asked_for_over_few_connections() {
             })
             .collect();
         names.push(servers.len());
-        let answer = response("200 OK", &answer(&documents.join(&b","[..])));
+        let answer = response("200 OK", &answer(&documents));
         first.write_all(&answer).await.unwrap();
         if names.iter().sum::<usize>() == 100 {
             break;
@@ -286,7 +207,7 @@ async fn a_homeserver_that_is_not_up_yet_is_asked_when_it_is() {
     fetcher.probe().await;
     let listener = UnixListener::bind(&path).unwrap();
     let request = request(&origin(), &["ed25519:1"]);
-    let body = response("200 OK", &answer(&origin().document()));
+    let body = response("200 OK", &answer(&[origin().document()]));
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, &body).await

@@ -206,7 +206,7 @@ async fn r45_a_fetch_that_another_has_made_needless_asks_nobody() {
         .await;
     let deadline = Instant::now() + Duration::from_secs(8);
     let quest = Quest { ids: vec![key_id(ID)], is_known: true, refresh_after: None };
-    let end = house.keyring.0.launch(server().name, quest, deadline).await;
+    let end = house.keyring.0.launch(&server().name, quest, deadline).await;
     assert!(matches!(end, FlightEnd::LookAgain), "{end:?}");
     assert_eq!(origin.times_asked(), 0);
 }

@@ -10,6 +10,7 @@ mod world;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::keys::rules::Rulebook;
 use crate::keys::testing::MapStore;
 use model::Model;
 use world::{Faker, SimClock, World, start_of_world};
@@ -135,6 +136,7 @@ impl Life {
             clock: Arc::clone(clock) as _,
             metrics,
             policy: KeyPolicy { agreement: self.world.agreement, ..policy() },
+            rules: Rulebook::default(),
         })
     }
 
@@ -159,7 +161,8 @@ impl Life {
             let known = keyring.0.known_unused(&server, now).await;
             let settled = keyring.0.running(&server).is_none();
             let current = |id| {
-                known.as_ref().filter(|_| settled).map(|known| keyring.0.answer(known, id, now))
+                let known = known.as_deref().filter(|_| settled)?;
+                Some(keyring.0.answer(&server, Some(known), id, now))
             };
             let mut model = world.model.lock().unwrap();
             let took = started.elapsed();

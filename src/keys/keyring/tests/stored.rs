@@ -65,14 +65,14 @@ async fn a_stored_document_whose_signer_has_been_banned_is_not_used() {
     let origin = ScriptedFetcher::origin(vec![gives(&server()), fails()]);
     assert_eq!(with_store(&[&origin], &store).verdict(ID).await, "valid");
     let body = *server().add_key(ID).as_bytes();
-    let banning = {
+    let banning_it = {
         let store = Arc::clone(&store);
         House::with(&[&origin], |parts| {
             parts.store = Some(store);
-            parts.policy.banned = BannedKeys::new([body]);
+            parts.rules = banning([body]);
         })
     };
-    assert_eq!(banning.verdict(ID).await, "unavailable");
+    assert_eq!(banning_it.verdict(ID).await, "banned");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ async fn r44_a_key_comes_from_the_origin_and_then_from_memory() {
     assert_eq!(key.server, server().name);
     assert_eq!(key.id, key_id(ID));
     assert_eq!(key.effective_until, at(DAY));
-    assert_eq!(key.provenance, Provenance::Origin);
+    assert_eq!(key.provenance, Some(Provenance::Origin));
     assert_eq!(house.ask(&[ID]).await.unwrap(), answers);
     assert_eq!((origin.times_asked(), notary.times_asked()), (1, 0));
     let asked = origin.asked.lock().unwrap();

@@ -40,36 +40,6 @@ async fn an_address_needs_a_certificate_with_that_address() {
 }
 
 #[tokio::test]
-async fn r77_the_name_of_an_srv_target_is_not_what_counts() {
-    let authority = Authority::new();
-    let peer = Peer::start(authority.server("srv.example.com"), ok()).await;
-    let names = example_org().with("srv.example.com", &["127.0.0.1"]).with_srv(
-        "_matrix-fed._tcp.example.org",
-        "srv.example.com",
-        peer.port(),
-    );
-    let error = refusal("example.org", &peer, names, &authority).await;
-    assert_eq!(error.kind(), "tls", "{error}");
-    assert!(error.text().contains("; well-known: "), "{error}");
-}
-
-#[tokio::test]
-async fn r77_the_delegating_name_is_not_what_counts() {
-    let authority = Authority::new();
-    let peer = Peer::start(authority.server("example.org"), ok()).await;
-    let document = answer("200 OK", r#"{"m.server":"matrix.example.net"}"#);
-    let web = Peer::start(authority.server("example.org"), document).await;
-    let names = example_org().with("matrix.example.net", &["127.0.0.1"]);
-    let ports = Ports { https: web.port(), federation: peer.port() };
-    let error = transport(names, &authority, ports)
-        .send(&server_name("example.org"), get())
-        .await
-        .expect_err("the wrong certificate");
-    assert_eq!(error.kind(), "tls", "{error}");
-    assert_eq!(peer.requests().len(), 0);
-}
-
-#[tokio::test]
 async fn a_certificate_out_of_its_time_is_refused() {
     let authority = Authority::new();
     let expired = authority

@@ -152,7 +152,7 @@ async fn a_proxy_is_asked_for_exactly_the_checked_address() {
                 (ProxyScheme::Http, Some(_)) => "Basic YWxpY2U6czNjcmV0",
                 (ProxyScheme::Socks5, Some(_)) => "alice s3cret ",
             };
-            assert_eq!(stand_in.asked(), [(peer.address.to_string(), given.to_owned())]);
+            assert_eq!(stand_in.asked(), [(peer.address().to_string(), given.to_owned())]);
         }
     }
     let seen = peer.requests();

@@ -46,8 +46,8 @@ async fn callers_that_come_and_go_leave_nobody_waiting() {
                 let name = format!("s{n}.example");
                 let question =
                     KeyRequest { is_known: n % 2 == 0, ..request(&server(&name), &[ID]) };
-                let judge = Judge { notary: None, banned: &no_bans() };
-                let mut fetch = pin!(batcher.fetch(&question, &judge));
+                let judge = |answer: &Answer| judge(&question, answer);
+                let mut fetch = pin!(batcher.fetch(&question, judge));
                 if n % 3 == 0 {
                     // Polled a few times, then dropped.
                     for _ in 0..n % 50 {

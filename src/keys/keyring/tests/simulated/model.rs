@@ -86,7 +86,7 @@ impl Model {
         if let Some(KeyAnswer::Valid(key)) = answer {
             self.valid_answers += 1;
             self.check_valid(key, now);
-            if key.provenance == Provenance::Origin {
+            if key.provenance == Some(Provenance::Origin) {
                 self.bound.entry(key_of.clone()).or_insert_with(|| key.key.clone());
             }
             // An answer may rest on what was known when its fetch ended, and be given after the next

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod keys;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -339,73 +341,4 @@ fn help_and_version_exit_with_0() {
     assert!(stdout(&["--help"], 0).contains("verify"));
     let version = format!("fedgate {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(stdout(&["--version"], 0), version);
-}
-
-/// A file of keys with one server, as a gate has left it.
-fn kept_keys(files: &Files) -> (String, String) {
-    use fedgate::keys::record::{Binding, ServerRecord, Source};
-    use fedgate::keys::store::{FileStore, KeyStore as _};
-    use fedgate::proto::{KeyId, ServerName, Timestamp};
-
-    let path = files.0.path().join("keys.redb");
-    let key = fedgate::proto::ed25519::SigningKey::from_seed(&[7; 32]).verify_key();
-    let shown = key.to_base64();
-    let binding = Binding {
-        id: KeyId::parse("ed25519:1").expect("an ID"),
-        key,
-        learnt_from: Source::Origin.kind(),
-        first_seen: Timestamp::from_ms(1_767_225_600_000),
-        witnesses: [Source::Origin].into(),
-        expired_ts: Some(Timestamp::from_ms(1_767_225_600_000)),
-        conflict: None,
-        document: None,
-    };
-    let record = ServerRecord { bindings: vec![binding], documents: Vec::new() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let store = FileStore::open(&path, Timestamp::from_ms(0)).expect("a store").store;
-    let server = ServerName::parse("a.example").expect("a name");
-    runtime.block_on(store.save(&server, record)).expect("saved");
-    let settings = format!(
-        "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
-         [keys]\nstore = {:?}\n",
-        path.to_str().expect("UTF-8")
-    );
-    (files.write("fedgate.toml", &settings), shown)
-}
-
-#[test]
-fn keys_are_listed_shown_and_flushed() {
-    let files = Files::new();
-    let (config, key) = kept_keys(&files);
-    assert_eq!(stdout(&["keys", "list", "--config", &config], 0), "a.example\n");
-    let shown = stdout(&["keys", "show", "a.example", "--config", &config], 0);
-    for part in ["ed25519:1", &key, "retired", "2026-01-01T00:00:00.000Z", "origin"] {
-        assert!(shown.replace('\n', " ").contains(part), "{part}: {shown}");
-    }
-    let shown = json(&["keys", "show", "a.example", "--json", "--config", &config], 0);
-    assert_eq!(shown[0]["key"], *key);
-    assert_eq!(shown[0]["learnt_from"], "origin");
-    let flushed = stdout(&["keys", "flush", "a.example", "--config", &config], 0);
-    assert!(flushed.contains(&format!("ed25519:1 {key}")), "{flushed}");
-    let gone = stdout(&["keys", "show", "a.example", "--config", &config], 1);
-    assert_eq!(gone, "nothing is kept of a.example\n");
-    assert_eq!(json(&["keys", "list", "--json", "--config", &config], 0), serde_json::json!([]));
-}
-
-#[test]
-fn keys_that_a_running_gate_holds_or_that_are_nowhere_are_an_error() {
-    let files = Files::new();
-    let (config, _) = kept_keys(&files);
-    let path = files.0.path().join("keys.redb");
-    let held = fedgate::keys::store::FileStore::open(&path, fedgate::proto::Timestamp::from_ms(0));
-    let held = held.expect("a store");
-    let error = stderr(&["keys", "list", "--config", &config], 1);
-    assert!(error.contains("keys.store") && error.contains("another"), "{error}");
-    drop(held);
-    std::fs::remove_file(&path).expect("removed");
-    let error = stderr(&["keys", "list", "--config", &config], 1);
-    assert!(error.contains("there is no such file"), "{error}");
-    assert!(!path.exists(), "and none is made");
-    let error = stderr(&["keys", "show", "no name", "--config", &config], 2);
-    assert!(error.contains("is no server name"), "{error}");
 }

@@ -1,0 +1,144 @@
+//! The operator's API: what stands below `/api/v1`. JSON in, JSON out. `fedgate keys` asks a running
+//! fedgate over HTTP, or does the same here when none runs.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::keys::Keyring;
+use crate::keys::keyring::AmendError;
+use crate::keys::rules::Change;
+use crate::keys::rules::form::{ChangeForm, RulesForm};
+use crate::keys::store::StoreError;
+use crate::proto::ServerName;
+
+/// Where the API begins.
+pub const PREFIX: &str = "/api/v1";
+
+/// Server names in one answer.
+const PAGE: usize = 1_000;
+
+/// The API over one keyring.
+pub struct Api {
+    keyring: Keyring,
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The HTTP status that says so.
+    pub status: StatusCode,
+    /// The cause, for people.
+    pub text: String,
+    /// The methods there are instead, as in the header `Allow`.
+    pub allow: Option<&'static str>,
+}
+
+type Answered = Result<Value, Failure>;
+
+impl Api {
+    /// The API over `keyring`.
+    pub const fn new(keyring: Keyring) -> Self {
+        Self { keyring }
+    }
+
+    /// Does what `method` on `target`, a path below [`PREFIX`], asks for with `body`.
+    ///
+    /// # Errors
+    /// With the status and the cause when it is not done.
+    pub async fn call(&self, method: &str, target: &str, body: &[u8]) -> Answered {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (method, &segments[..]) {
+            ("GET", [""]) => Ok(json!({ "fedgate": env!("CARGO_PKG_VERSION") })),
+            ("GET", ["keys"]) => self.list(query).await,
+            ("DELETE", ["keys", server]) => self.flush(&named(server)?).await,
+            ("POST", ["keys", server, "refresh"]) => self.refresh(&named(server)?).await,
+            ("GET", ["rules"]) => Ok(self.rules()),
+            ("POST", ["rules"]) => self.amend(body).await,
+            (_, ["" | "keys"]) => Err(not_allowed("GET")),
+            (_, ["keys", _]) => Err(not_allowed("DELETE")),
+            (_, ["keys", _, "refresh"]) => Err(not_allowed("POST")),
+            (_, ["rules"]) => Err(not_allowed("GET, POST")),
+            _ => Err(failure(
+                StatusCode::NOT_FOUND,
+                format_args!("here are {PREFIX}/keys and {PREFIX}/rules"),
+            )),
+        }
+    }
+
+    /// `GET /keys?after=NAME`: the servers whose keys are kept, page by page.
+    async fn list(&self, query: &str) -> Answered {
+        let after = match query.strip_prefix("after=") {
+            Some(name) => Some(named(name)?),
+            None if query.is_empty() => None,
+            None => return Err(bad("the one parameter is after=SERVER_NAME")),
+        };
+        let servers = self.keyring.servers(after.as_ref(), PAGE).await.map_err(of_store)?;
+        let next = if servers.len() < PAGE { None } else { servers.last() };
+        let names: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+        Ok(json!({ "servers": names, "next": next.map(ServerName::as_str) }))
+    }
+
+    /// `DELETE /keys/NAME`: lets go of all that is known of a server.
+    async fn flush(&self, server: &ServerName) -> Answered {
+        let Some(record) = self.keyring.flush(server).await.map_err(of_store)? else {
+            let text = format_args!("nothing is kept of {server}");
+            return Err(failure(StatusCode::NOT_FOUND, text));
+        };
+        let keys = record.bindings.iter();
+        let keys = keys.map(|key| json!({ "key_id": key.id.as_str(), "key": key.key.to_base64() }));
+        Ok(json!({ "server_name": server.as_str(), "flushed": keys.collect::<Vec<_>>() }))
+    }
+
+    /// `POST /keys/NAME/refresh`: asks the sources anew.
+    async fn refresh(&self, server: &ServerName) -> Answered {
+        match self.keyring.refresh(server).await {
+            Ok(valid) => Ok(json!({ "server_name": server.as_str(), "valid_keys": valid })),
+            Err(error) => Err(failure(StatusCode::BAD_GATEWAY, error)),
+        }
+    }
+
+    /// `GET /rules`: those of the settings and those made at run time.
+    fn rules(&self) -> Value {
+        let book = self.keyring.rules();
+        json!({
+            "settings": RulesForm::from(book.of_settings()),
+            "made": RulesForm::from(&book.made()),
+        })
+    }
+
+    /// `POST /rules`: one change.
+    async fn amend(&self, body: &[u8]) -> Answered {
+        let form: ChangeForm = serde_json::from_slice(body).map_err(bad)?;
+        let change = Change::try_from(form).map_err(bad)?;
+        match self.keyring.amend(&change).await {
+            Ok(changed) => Ok(json!({ "changed": changed })),
+            Err(AmendError::Rules(error)) => Err(failure(StatusCode::CONFLICT, error)),
+            Err(AmendError::Store(error)) => Err(of_store(error)),
+        }
+    }
+}
+
+fn named(text: &str) -> Result<ServerName, Failure> {
+    ServerName::parse(text)
+        .map_err(|error| bad(format_args!("{text:?} is no server name: {error}")))
+}
+
+pub(super) fn failure(status: StatusCode, text: impl fmt::Display) -> Failure {
+    Failure { status, text: text.to_string(), allow: None }
+}
+
+pub(super) fn bad(text: impl fmt::Display) -> Failure {
+    failure(StatusCode::BAD_REQUEST, text)
+}
+
+fn of_store(error: StoreError) -> Failure {
+    failure(StatusCode::SERVICE_UNAVAILABLE, error)
+}
+
+fn not_allowed(allow: &'static str) -> Failure {
+    let text = format!("this takes {allow} only");
+    Failure { status: StatusCode::METHOD_NOT_ALLOWED, text, allow: Some(allow) }
+}

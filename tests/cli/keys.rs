@@ -1,0 +1,196 @@
+//! `fedgate keys`, with and without a fedgate that runs.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::{Files, fedgate, json, stderr, stdout};
+
+/// A file of keys with one server, as a gate has left it.
+fn kept_keys(files: &Files) -> (String, String) {
+    use fedgate::keys::record::{Binding, ServerRecord, Source};
+    use fedgate::keys::store::{FileStore, KeyStore as _};
+    use fedgate::proto::{KeyId, ServerName, Timestamp};
+
+    let path = files.0.path().join("keys.redb");
+    let key = fedgate::proto::ed25519::SigningKey::from_seed(&[7; 32]).verify_key();
+    let shown = key.to_base64();
+    let binding = Binding {
+        id: KeyId::parse("ed25519:1").expect("an ID"),
+        key,
+        learnt_from: Source::Origin.kind(),
+        first_seen: Timestamp::from_ms(1_767_225_600_000),
+        witnesses: [Source::Origin].into(),
+        expired_ts: Some(Timestamp::from_ms(1_767_225_600_000)),
+        conflict: None,
+        document: None,
+    };
+    let record = ServerRecord { bindings: vec![binding], documents: Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let store = FileStore::open(&path, Timestamp::from_ms(0)).expect("a store").store;
+    let server = ServerName::parse("a.example").expect("a name");
+    runtime.block_on(store.save(&server, record)).expect("saved");
+    let settings = format!(
+        "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
+         [admin]\naddress = \"127.0.0.1:1\"\n[keys]\nstore = {:?}\n",
+        path.to_str().expect("UTF-8")
+    );
+    (files.write("fedgate.toml", &settings), shown)
+}
+
+#[test]
+fn keys_are_listed_shown_and_flushed() {
+    let files = Files::new();
+    let (config, key) = kept_keys(&files);
+    assert_eq!(stdout(&["keys", "list", "--config", &config], 0), "a.example\n");
+    let shown = stdout(&["keys", "show", "a.example", "--config", &config], 0);
+    for part in ["ed25519:1", &key, "retired", "2026-01-01T00:00:00.000Z", "origin"] {
+        assert!(shown.replace('\n', " ").contains(part), "{part}: {shown}");
+    }
+    let shown = json(&["keys", "show", "a.example", "--json", "--config", &config], 0);
+    assert_eq!(shown[0]["key"], *key);
+    assert_eq!(shown[0]["learnt_from"], "origin");
+    let flushed = stdout(&["keys", "flush", "a.example", "--config", &config], 0);
+    assert!(flushed.contains(&format!("ed25519:1 {key}")), "{flushed}");
+    let gone = stdout(&["keys", "show", "a.example", "--config", &config], 1);
+    assert_eq!(gone, "nothing is kept of a.example\n");
+    assert_eq!(json(&["keys", "list", "--json", "--config", &config], 0), serde_json::json!([]));
+}
+
+#[test]
+fn keys_that_a_running_gate_holds_or_that_are_nowhere_are_an_error() {
+    let files = Files::new();
+    let (config, _) = kept_keys(&files);
+    let path = files.0.path().join("keys.redb");
+    let held = fedgate::keys::store::FileStore::open(&path, fedgate::proto::Timestamp::from_ms(0));
+    let held = held.expect("a store");
+    let error = stderr(&["keys", "list", "--config", &config], 1);
+    assert!(error.contains("keys.store") && error.contains("another"), "{error}");
+    drop(held);
+    std::fs::remove_file(&path).expect("removed");
+    let error = stderr(&["keys", "list", "--config", &config], 1);
+    assert!(error.contains("there is no such file"), "{error}");
+    assert!(!path.exists(), "and none is made");
+    let error = stderr(&["keys", "show", "no name", "--config", &config], 2);
+    assert!(error.contains("is no server name"), "{error}");
+}
+
+/// A gate that runs on free ports.
+struct Running {
+    child: Child,
+    admin: String,
+}
+
+impl Running {
+    /// Nobody reads what it logs once it is ready: that must not disturb it.
+    fn start(config: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fedgate"))
+            .args(["run", "--config", config, "--listen", "127.0.0.1:0"])
+            .env_clear()
+            .env("FEDGATE_ADMIN__ADDRESS", "127.0.0.1:0")
+            .env("FEDGATE_LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let admin = lines.map(|line| line.expect("UTF-8")).find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            line.pointer("/fields/admin")
+                .or_else(|| line.get("admin"))
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
+        });
+        Self { child, admin: admin.expect("it is ready") }
+    }
+
+    /// Runs a command against it.
+    fn keys(&self, arguments: &[&str], code: i32) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_fedgate"))
+            .arg("keys")
+            .args(arguments)
+            .env_clear()
+            .env("FEDGATE_ADMIN__ADDRESS", &self.admin)
+            .output()
+            .expect("the program starts");
+        let told = [&output.stdout[..], &output.stderr[..]].concat();
+        let told = String::from_utf8(told).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        told
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has run");
+    }
+}
+
+#[test]
+fn a_running_gate_is_asked() {
+    let files = Files::new();
+    let (config, key) = kept_keys(&files);
+    let running = Running::start(&config);
+    assert_eq!(running.keys(&["list", "--config", &config], 0), "a.example\n");
+    let flushed = running.keys(&["flush", "a.example", "--config", &config], 0);
+    assert!(flushed.contains(&format!("ed25519:1 {key}")), "{flushed}");
+    let gone = running.keys(&["flush", "a.example", "--config", &config], 1);
+    assert_eq!(gone, "nothing is kept of a.example\n");
+    let pin = ["pin", "a.example", "ed25519:1", &key, "--config", &config];
+    assert_eq!(running.keys(&pin, 0), "pinned\n");
+    assert_eq!(running.keys(&pin, 0), "nothing to do: pinned already\n");
+    let rules = running.keys(&["rules", "--config", &config], 0);
+    assert_eq!(rules, format!("pin a.example ed25519:1 {key}  (made at run time)\n"));
+    let refresh = running.keys(&["refresh", "a.invalid", "--config", &config], 1);
+    assert!(refresh.contains("no source of keys could be asked"), "{refresh}");
+}
+
+#[test]
+fn rules_made_while_no_gate_runs_are_those_of_the_next_one() {
+    let files = Files::new();
+    let (config, key) = kept_keys(&files);
+    let keys = |arguments: &[&str]| {
+        let told = [&["keys"], arguments, &["--config", &config]].concat();
+        stdout(&told, 0)
+    };
+    assert_eq!(keys(&["ban", "b.example"]), "banned\n");
+    assert_eq!(keys(&["ban", "a.example", "ed25519:2"]), "banned\n");
+    assert_eq!(keys(&["ban", "--key", &key]), "banned\n");
+    assert_eq!(keys(&["ban", "c.example"]), "banned\n");
+    assert_eq!(keys(&["unban", "c.example"]), "no longer banned\n");
+    let rules = format!(
+        "ban b.example  (made at run time)\nban a.example ed25519:2  (made at run time)\n\
+         ban --key {key}  (made at run time)\n"
+    );
+    assert_eq!(keys(&["rules"]), rules);
+    let running = Running::start(&config);
+    assert_eq!(running.keys(&["rules", "--config", &config], 0), rules);
+    let made = running.keys(&["rules", "--json", "--config", &config], 0);
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    assert_eq!(made["made"]["banned_servers"], json!(["b.example"]));
+}
+
+#[test]
+fn what_cannot_be_done_says_why() {
+    let files = Files::new();
+    let (config, key) = kept_keys(&files);
+    let error = |arguments: &[&str], code| {
+        stderr(&[&["keys"], arguments, &["--config", &config]].concat(), code)
+    };
+    let said = error(&["pin", "a.example", "rsa:1", &key], 2);
+    assert!(said.contains("not the ID of an Ed25519 key"), "{said}");
+    let said = error(&["ban"], 2);
+    assert!(said.contains("required"), "{said}");
+    stdout(&["keys", "ban", "--key", &key, "--config", &config], 0);
+    let said = error(&["pin", "a.example", "ed25519:1", &key], 1);
+    assert!(said.contains("this key is banned"), "{said}");
+    let memory = files.write(
+        "memory.toml",
+        "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
+         [keys]\nstore = \"\"\n[admin]\naddress = \"127.0.0.1:1\"\n",
+    );
+    let output = fedgate(&["keys", "rules", "--config", &memory]);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("no fedgate runs"), "{said}");
+}
