@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::keys::desk::Running;
 use super::out::Out;
 use super::{Exit, Failure, SettingsArguments, keys};
-use crate::app::{self, Outside, StartError};
+use crate::app::{self, StartError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Store};
 use crate::keys::inquiry::{Beforehand, Inquirer, Inquiry, StoreState, Stored};
@@ -88,9 +88,7 @@ async fn inquire_here(
     let policy = app::key_policy(config);
     let book = Rulebook::new(app::rules(config), made);
     let rules = book.in_force();
-    let outside =
-        Outside { clock: Arc::clone(&clock) as _, transport: app::transport(&config.outbound)? };
-    let stages = app::key_sources(config, &outside, &book)?;
+    let stages = app::key_sources_alone(config, &book)?;
     let inquirer =
         Inquirer { stages: &stages, policy: &policy, rules: &rules, clock: clock.as_ref() };
     if offline {

@@ -210,6 +210,7 @@ impl Inquirer<'_> {
             server: question.server.clone(),
             key_ids: asked_for.clone(),
             minimum_valid_until: question.now,
+            is_known: question.known.is_some(),
             trace: trace.clone(),
         };
         let began = Instant::now();

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -225,6 +226,12 @@ impl Keyring {
         };
         self.0.parts.metrics.lookup(source, result.unwrap_or(LookupResult::Unknown));
         answers
+    }
+
+    /// Finds out which sources can be asked, before a request needs them.
+    pub async fn probe(&self) {
+        let sources = self.0.parts.stages.iter().flat_map(|stage| &stage.sources);
+        join_all(sources.map(|source| source.probe())).await;
     }
 
     async fn find(

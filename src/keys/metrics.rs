@@ -17,6 +17,9 @@ use crate::proto::validity::Provenance;
 const FETCHED_FROM: [Provenance; 3] =
     [Provenance::Homeserver, Provenance::Origin, Provenance::Notary];
 
+/// The sources that are asked for several servers' keys in one query.
+const QUERIED: [Provenance; 2] = [Provenance::Homeserver, Provenance::Notary];
+
 /// The results of a lookup, best first.
 const RESULTS: [LookupResult; 6] = [
     LookupResult::Valid,
@@ -28,9 +31,10 @@ const RESULTS: [LookupResult; 6] = [
 ];
 
 /// The kinds of a failed fetch.
-const ERROR_KINDS: [&str; 9] = [
+const ERROR_KINDS: [&str; 10] = [
     "bad_answer",
     "blocked_address",
+    "busy",
     "connect",
     "dns",
     "http",
@@ -101,6 +105,29 @@ impl LookupResult {
     }
 }
 
+/// What becomes of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryResult {
+    /// It was answered, with whatever documents.
+    Answered,
+    /// It failed, and all who waited for it with it.
+    Failed,
+    /// It failed, and each of its names is asked for alone.
+    Split,
+}
+
+impl QueryResult {
+    const ALL: [Self; 3] = [Self::Answered, Self::Failed, Self::Split];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Split => "split",
+        }
+    }
+}
+
 /// The metric families of the keyring.
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
@@ -119,6 +146,8 @@ pub struct KeyMetrics {
     pub(crate) first_seen_refused: IntCounter,
     refreshes: IntCounterVec,
     store_errors: IntCounterVec,
+    queries: IntCounterVec,
+    query_names: IntCounterVec,
 }
 
 impl KeyMetrics {
@@ -128,14 +157,7 @@ impl KeyMetrics {
     /// If one of the names is taken already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            lookups: IntCounterVec::new(
-                Opts::new(
-                    "fedgate_key_lookups_total",
-                    "Lookups of an origin's keys, by where the answer came from (memory, the \
-                     source fetched from, none) and by the best of the requested keys.",
-                ),
-                &["source", "result"],
-            )?,
+            lookups: lookups()?,
             fetch_duration: HistogramVec::new(
                 HistogramOpts::new(
                     "fedgate_key_fetch_duration_seconds",
@@ -174,6 +196,8 @@ impl KeyMetrics {
             first_seen_refused: first_seen_refused()?,
             refreshes: refreshes()?,
             store_errors: store_errors()?,
+            queries: queries()?,
+            query_names: query_names()?,
         };
         let vectors = [
             &metrics.lookups,
@@ -182,6 +206,8 @@ impl KeyMetrics {
             &metrics.hedges_won,
             &metrics.refreshes,
             &metrics.store_errors,
+            &metrics.queries,
+            &metrics.query_names,
         ];
         for counter in vectors {
             registry.register(Box::new(counter.clone()))?;
@@ -216,6 +242,12 @@ impl KeyMetrics {
             self.collisions.with_label_values(&[source]);
             self.hedges_won.with_label_values(&[source]);
         }
+        for source in QUERIED.map(label) {
+            for result in QueryResult::ALL {
+                self.queries.with_label_values(&[source, result.label()]);
+            }
+            self.query_names.with_label_values(&[source]);
+        }
         for result in REFRESH_RESULTS {
             self.refreshes.with_label_values(&[result]);
         }
@@ -242,6 +274,12 @@ impl KeyMetrics {
         if let Some(kind) = error_kind(error) {
             self.fetch_errors.with_label_values(&[label(source), kind]).inc();
         }
+    }
+
+    /// A query for the keys of `names` servers has ended.
+    pub(crate) fn queried(&self, source: Provenance, names: usize, result: QueryResult) {
+        self.queries.with_label_values(&[label(source), result.label()]).inc();
+        self.query_names.with_label_values(&[label(source)]).inc_by(names as u64);
     }
 
     pub(crate) fn cache_size(&self, servers: u64, bytes: u64) {
@@ -320,6 +358,38 @@ fn store_errors() -> Result<IntCounterVec, prometheus::Error> {
     )
 }
 
+fn lookups() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_lookups_total",
+            "Lookups of an origin's keys, by where the answer came from (memory, the source fetched \
+             from, none) and by the best of the requested keys.",
+        ),
+        &["source", "result"],
+    )
+}
+
+fn queries() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_queries_total",
+            "Ended queries for the keys of one or more servers, by the source asked and the result; \
+             after split, each server is asked for alone.",
+        ),
+        &["source", "result"],
+    )
+}
+
+fn query_names() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_query_names_total",
+            "Servers that ended queries asked for, by the source asked.",
+        ),
+        &["source"],
+    )
+}
+
 /// Counts a fetch for as long as it lasts, however it ends.
 pub(crate) struct InFlight<'a>(&'a IntGauge);
 
@@ -334,6 +404,7 @@ impl Drop for InFlight<'_> {
 pub(crate) fn error_kind(error: &FetchError) -> Option<&'static str> {
     Some(match error {
         FetchError::BadAnswer(_) => "bad_answer",
+        FetchError::Busy => "busy",
         FetchError::NotServed => return None,
         FetchError::Status(_) => "status",
         FetchError::Net(error) => error.kind(),
@@ -352,6 +423,7 @@ mod tests {
         let text = || String::new();
         let errors = [
             FetchError::BadAnswer(text()),
+            FetchError::Busy,
             FetchError::Status(404),
             FetchError::Net(NetError::BlockedAddress(text())),
             FetchError::Net(NetError::Connect(text())),
@@ -365,13 +437,13 @@ mod tests {
             let families = registry.gather();
             families.iter().find(|f| f.name() == name).unwrap().get_metric().len()
         };
-        assert_eq!(series("fedgate_key_fetch_errors_total"), 27);
+        assert_eq!(series("fedgate_key_fetch_errors_total"), 30);
         assert_eq!(series("fedgate_key_lookups_total"), 6 + 1 + 3 * 5);
         for error in &errors {
             metrics.fetch_failed(Provenance::Origin, error);
         }
         metrics.fetch_failed(Provenance::Homeserver, &FetchError::NotServed);
-        assert_eq!(series("fedgate_key_fetch_errors_total"), 27, "a kind outside the list");
+        assert_eq!(series("fedgate_key_fetch_errors_total"), 30, "a kind outside the list");
         for kind in ERROR_KINDS {
             let counter = metrics.fetch_errors.with_label_values(&["origin", kind]);
             assert_eq!(counter.get(), 1, "{kind}");

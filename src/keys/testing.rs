@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::metrics::KeyMetrics;
 use super::record::{ServerRecord, Source};
 use super::rules::{Rulebook, Rules};
 use super::store::{KeyStore, StoreError};
@@ -37,6 +38,11 @@ pub(crate) fn key_id(id: &str) -> KeyId {
 
 pub(crate) fn no_bans() -> BannedKeys {
     BannedKeys::new([])
+}
+
+/// Metrics that nobody reads.
+pub(crate) fn key_metrics() -> KeyMetrics {
+    KeyMetrics::new(&prometheus::Registry::new()).unwrap()
 }
 
 /// Rules that ban `keys`.
@@ -154,6 +160,7 @@ pub(crate) fn request(server: &TestServer, ids: &[&str]) -> KeyRequest {
         key_ids: ids.iter().map(|id| key_id(id)).collect(),
         minimum_valid_until: at(0),
         trace: Trace::default(),
+        is_known: true,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Keys through the whole gate: over restarts, outages and floods.
 
+use http::Response;
+
+use crate::support::homeserver::full;
 use crate::support::{Answer, Client, Gate, GateOptions, Homeserver, Origin};
 
 const TARGET: &str = "/_matrix/federation/v1/query/profile?user_id=%40a%3Agate.example";
@@ -86,4 +89,31 @@ async fn f6_a_flood_of_made_up_origins_disturbs_nobody() {
         gate.metric("process_resident_memory_bytes").await
     );
     assert_eq!(homeserver.seen().len(), served + 1);
+}
+
+/// The homeserver behind the gate is asked at the start whether it has a key query, and for keys
+/// once one is wanted.
+#[tokio::test]
+async fn the_homeserver_is_probed_at_the_start_and_asked_for_keys() {
+    let document = Origin::new("origin.example").document();
+    let (told, mut queries) = tokio::sync::mpsc::unbounded_channel();
+    let homeserver = Homeserver::start_with(move |seen| {
+        if seen.target != "/_matrix/key/v2/query" {
+            return Response::new(full("{}"));
+        }
+        let body = String::from_utf8(seen.body.to_vec()).unwrap();
+        let wanted = if body.contains("origin.example") { &document[..] } else { b"" };
+        told.send(body).unwrap();
+        Response::new(full([br#"{"server_keys":["#, wanted, b"]}"].concat()))
+    })
+    .await;
+    let options = GateOptions { sources: "[\"homeserver\"]", ..GateOptions::default() };
+    let gate = Gate::start_with(&homeserver, options).await;
+    assert_eq!(queries.recv().await.unwrap(), r#"{"server_keys":{}}"#);
+    let mut client = Client::plain(gate.address).await;
+    assert_eq!(ask(&mut client, &Origin::new("origin.example")).await.status, 200);
+    assert!(queries.recv().await.unwrap().starts_with(r#"{"server_keys":{"origin.example":{"#));
+    assert_eq!(gate.federation.fetches(), 0);
+    let answered = r#"fedgate_key_queries_total{result="answered",source="homeserver"}"#;
+    assert_eq!(gate.metric(answered).await, 1.0);
 }

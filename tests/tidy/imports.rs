@@ -31,6 +31,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
         &[
             "src/admin/",
             "src/app.rs",
+            "src/app/keys.rs",
             "src/gate/metrics.rs",
             "src/keys/metrics.rs",
             "src/proxy/metrics.rs",

@@ -1,6 +1,7 @@
 //! Asking others for keys.
 
 mod answer;
+mod batch;
 pub mod homeserver;
 pub mod notary;
 pub mod origin;
@@ -31,6 +32,9 @@ pub struct KeyRequest {
     pub minimum_valid_until: Timestamp,
     /// Takes down how it goes.
     pub trace: Trace,
+    /// Whether the server has been seen before. Those never seen before, whose names any stranger can
+    /// make up, are asked for apart from the others.
+    pub is_known: bool,
 }
 
 /// Why a source gave no keys.
@@ -38,6 +42,8 @@ pub struct KeyRequest {
 pub enum FetchError {
     /// The source answered with something that is no acceptable key document.
     BadAnswer(String),
+    /// Too many questions wait for the source already; it was not asked.
+    Busy,
     /// The source could not be reached.
     Net(NetError),
     /// The source is known to serve no keys of other servers, and was not asked.
@@ -54,6 +60,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, text) = match self {
             Self::BadAnswer(text) => ("unacceptable answer", text),
+            Self::Busy => return f.write_str("too many questions wait for it already"),
             Self::Net(NetError::BlockedAddress(text)) => ("blocked address", text),
             Self::Net(NetError::Connect(text)) => ("connect", text),
             Self::Net(NetError::Dns(text)) => ("dns", text),
@@ -90,6 +97,10 @@ pub trait KeyFetcher: Send + Sync + 'static {
     /// Asks for keys. Documents come back checked; an empty list means the source answered and has
     /// none. The caller sets the deadline.
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError>;
+
+    /// Finds out ahead of the first question whether the source can be asked at all, where that is
+    /// not sure and costs nothing; tells the log, and takes a bounded time.
+    async fn probe(&self) {}
 }
 
 #[cfg(test)]

@@ -19,18 +19,24 @@ pub(super) fn response(status: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Reads one key query.
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(b"}}}}") && !read.ends_with(br#"{"server_keys":{}}"#) {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the request ended early");
+    }
+    String::from_utf8(read).unwrap()
+}
+
 /// Reads one key query and gives one answer; returns what was read.
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: &[u8],
 ) -> String {
-    let mut read = Vec::new();
-    while !read.ends_with(b"}}}}") {
-        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the request ended early");
-    }
+    let question = read(&mut stream).await;
     // The client may hang up before it has read everything.
     drop(stream.write_all(answer).await);
-    String::from_utf8(read).unwrap()
+    question
 }
 
 /// A homeserver on a port of its own that gives the same answer to everybody, and the number of

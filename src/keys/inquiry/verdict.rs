@@ -244,6 +244,7 @@ fn advice(error: &FetchError) -> String {
         FetchError::BadAnswer(_)
         | FetchError::Net(NetError::Http(_) | NetError::TooLarge(_))
         | FetchError::Status(_) => "the server's operator has to put its answer right",
+        FetchError::Busy => "try again: the gate has too many questions for this source",
         FetchError::NotServed => "let keys.sources name others than the homeserver",
     };
     text.to_owned()

@@ -228,6 +228,7 @@ impl Inner {
             key_ids: quest.ids.clone(),
             minimum_valid_until: quest.refresh_after.map_or(now, |end| end.plus_ms(1)),
             trace: Trace::default(),
+            is_known: quest.is_known,
         };
         let started = Instant::now();
         let answer = fetcher.fetch(&request).await;

@@ -13,6 +13,7 @@ use crate::proto::server_keys::ServerKeys;
 mod agreement;
 mod bounds;
 mod hedging;
+mod querying;
 mod refreshing;
 mod ruled;
 mod sharing;

@@ -26,6 +26,8 @@ pub struct GateOptions {
     pub names: &'static str,
     /// Where keys are kept; nowhere unless set.
     pub store: String,
+    /// Where keys come from; from the origin unless set.
+    pub sources: &'static str,
     /// Further lines of its section `keys`.
     pub keys: &'static str,
     /// The file with the token of the admin API.
@@ -68,6 +70,7 @@ impl Gate {
             "" => format!("server_name = \"{OWN_NAME}\""),
             names => format!("server_names = {names}"),
         };
+        let sources = if options.sources.is_empty() { "[\"origin\"]" } else { options.sources };
         let mut listen = format!("address = \"127.0.0.1:0\"\n{}\n", options.listen);
         let mut ca = None;
         if options.tls {
@@ -81,7 +84,7 @@ impl Gate {
         let token = token.unwrap_or_default();
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = [\"origin\"]\nstore = \"{}\"\n{}\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
             options.settings, options.store, options.keys
         );
         let path = files.path().join("fedgate.toml");

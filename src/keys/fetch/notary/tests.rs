@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::keys::fetch::answer::ANSWER_BYTES_MAX;
 use crate::keys::fetch::testing::answer;
-use crate::keys::testing::{ScriptedTransport, TestServer, banning, key_id, request};
+use crate::keys::testing::{ScriptedTransport, TestServer, banning, key_id, key_metrics, request};
 use crate::net::NetError;
-use crate::net::trace::Trace;
+use crate::net::trace::{Outcome, Trace};
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");
@@ -21,7 +22,7 @@ fn notary() -> TestServer {
 async fn fetch(transport: Arc<ScriptedTransport>) -> Result<Vec<ServerKeys>, FetchError> {
     let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
     let notary = Notary { server_name: notary().name, verify_keys };
-    let fetcher = NotaryFetcher::new(transport, banning([]), notary);
+    let fetcher = NotaryFetcher::new(transport, banning([]), notary, key_metrics());
     assert_eq!(fetcher.source().to_string(), "notary notary.example");
     fetcher.fetch(&request(&origin(), &["ed25519:1"])).await
 }
@@ -62,7 +63,8 @@ async fn documents_that_were_left_out_are_told_of() {
     let verify_keys = BTreeMap::from([(key_id("ed25519:auto"), notary().add_key("ed25519:auto"))]);
     let notary = Notary { server_name: notary().name, verify_keys };
     let transport = ScriptedTransport::answers(200, answer(&documents));
-    let fetcher = NotaryFetcher::new(Arc::clone(&transport) as _, banning([]), notary);
+    let fetcher =
+        NotaryFetcher::new(Arc::clone(&transport) as _, banning([]), notary, key_metrics());
     assert_eq!(fetcher.fetch(&asked).await.unwrap().len(), 1);
     assert!(transport.requests.lock().unwrap()[0].1.trace.is_on(), "the trace goes along");
     let (steps, _) = trace.steps();

@@ -37,7 +37,9 @@ mod transport;
 use serde_json::Value;
 
 use super::*;
-use crate::keys::testing::{ScriptedTransport, TestServer, at, banning, key_id, request};
+use crate::keys::testing::{
+    ScriptedTransport, TestServer, at, banning, key_id, key_metrics, request,
+};
 use crate::proto::ed25519::VerifyKey;
 
 /// The key of the origin that most documents list and are signed with.

@@ -11,7 +11,7 @@ pub(super) async fn ask_homeserver(bytes: Vec<u8>) -> Result<Vec<ServerKeys>, Fe
     let (homeserver, _) = homeserver(bytes).await;
     let host = ServerName::parse("our.example").unwrap();
     let clock = Arc::new(ManualClock::new(at(0)));
-    let fetcher = HomeserverFetcher::new(homeserver, host, banning([]), clock);
+    let fetcher = HomeserverFetcher::new(homeserver, host, banning([]), clock, key_metrics());
     fetcher.fetch(&request(&origin(), &[ID])).await
 }
 

@@ -37,7 +37,8 @@ pub(super) async fn ask_notary(status: u16, body: Vec<u8>) -> Result<Vec<ServerK
     let keys = PINNED.map(|id| (key_id(id), notary().add_key(id)));
     let pinned = Notary { server_name: notary().name, verify_keys: BTreeMap::from(keys) };
     let transport = ScriptedTransport::answers(status, body);
-    NotaryFetcher::new(transport, banning([]), pinned).fetch(&request(&origin(), &[ID])).await
+    let fetcher = NotaryFetcher::new(transport, banning([]), pinned, key_metrics());
+    fetcher.fetch(&request(&origin(), &[ID])).await
 }
 
 /// Judges an answer's body.
