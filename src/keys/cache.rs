@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use super::known::{Collision, KnownKeys};
 use super::record::Source;
@@ -13,7 +13,7 @@ use crate::proto::{ServerName, Timestamp};
 
 /// What an entry takes beside its keys and documents, in bytes: the name, the counters, moka's own
 /// nodes.
-const ENTRY_BYTES: usize = 512;
+const ENTRY_BYTES: usize = 384;
 
 /// A checked document with the time and the source of its fetch.
 #[derive(Clone, Debug)]
@@ -62,26 +62,26 @@ impl KeyCache {
     }
 
     /// What is in memory of the keys of `server`, for a request at `now`.
-    pub async fn get(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        let entry = self.entries.get(server).await?;
+    pub fn get(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
+        let entry = self.entries.get(server)?;
         entry.used_at.store(now.as_ms(), Ordering::Relaxed);
         Some(Arc::clone(&entry.known))
     }
 
     /// The same, without counting it as use.
-    pub async fn peek(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        self.entries.get(server).await.map(|entry| Arc::clone(&entry.known))
+    pub fn peek(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        self.entries.get(server).map(|entry| Arc::clone(&entry.known))
     }
 
     /// Takes in what a store had, unless something newer came first.
-    pub async fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
+    pub fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
         let entry = Arc::new(Entry { known, used_at: AtomicU64::new(now.as_ms()) });
-        self.entries.entry(server.clone()).or_insert(entry).await;
+        self.entries.entry(server.clone()).or_insert(entry);
     }
 
     /// Adds a document to what is known of its server (see [`KnownKeys::add`]). `base` is what the
     /// caller knows, should the cache have let go of it.
-    pub async fn insert(
+    pub fn insert(
         &self,
         keys: StoredKeys,
         mode: BindingMode,
@@ -90,22 +90,17 @@ impl KeyCache {
         let server = keys.keys.server_name().clone();
         let fetched_at = keys.fetched_at.as_ms();
         let mut collisions = Vec::new();
-        let upserted = self
-            .entries
-            .entry(server)
-            .and_upsert_with(|found| {
-                let found = found.map(moka::Entry::into_value);
-                // What is fetched is fetched for a request.
-                let used_at = found
-                    .as_ref()
-                    .map_or(fetched_at, |entry| entry.used_at.load(Ordering::Relaxed));
-                let known = found.as_ref().map(|entry| &entry.known).or(base);
-                let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
-                collisions = known.add(keys, mode);
-                let (known, used_at) = (Arc::new(known), AtomicU64::new(used_at));
-                std::future::ready(Arc::new(Entry { known, used_at }))
-            })
-            .await;
+        let upserted = self.entries.entry(server).and_upsert_with(|found| {
+            let found = found.map(moka::Entry::into_value);
+            // What is fetched is fetched for a request.
+            let used_at =
+                found.as_ref().map_or(fetched_at, |entry| entry.used_at.load(Ordering::Relaxed));
+            let known = found.as_ref().map(|entry| &entry.known).or(base);
+            let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
+            collisions = known.add(keys, mode);
+            let (known, used_at) = (Arc::new(known), AtomicU64::new(used_at));
+            Arc::new(Entry { known, used_at })
+        });
         Inserted { known: Arc::clone(&upserted.value().known), collisions }
     }
 
@@ -120,8 +115,8 @@ impl KeyCache {
     }
 
     /// How many servers' keys are kept, and how many bytes they take.
-    pub async fn size(&self) -> (u64, u64) {
-        self.entries.run_pending_tasks().await;
+    pub fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
         (self.entries.entry_count(), self.entries.weighted_size())
     }
 }

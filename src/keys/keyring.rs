@@ -207,7 +207,16 @@ impl Keyring {
         ids: &[KeyId],
         client: IpAddr,
     ) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
-        let (source, answers) = self.find(origin, ids, client).await;
+        let now = self.0.parts.clock.now();
+        let cached = self.0.parts.cache.get(origin, now);
+        if let Some(known) = &cached
+            && let Some(answers) = self.0.valid_answers(known, ids, now)
+        {
+            self.0.parts.metrics.hit();
+            return Ok(answers);
+        }
+        // In a box: the usual way does not carry the room it takes.
+        let (source, answers) = Box::pin(self.find(origin, ids, client, cached)).await;
         let result = match &answers {
             Ok(answers) => answers.iter().map(LookupResult::of).min(),
             Err(_) => Some(LookupResult::Unavailable),
@@ -221,12 +230,14 @@ impl Keyring {
         origin: &ServerName,
         ids: &[KeyId],
         client: IpAddr,
+        mut cached: Option<Arc<KnownKeys>>,
     ) -> (LookupSource, Result<Vec<KeyAnswer>, KeysUnavailable>) {
         // A fetch that was under way before this lookup ends before this deadline.
         let deadline = Instant::now() + self.0.parts.policy.fetch_timeout;
         for _ in 0..TURNS_MAX {
             let now = self.0.parts.clock.now();
-            let (ask, known) = match self.0.look(origin, ids, now).await {
+            let cached = cached.take().or_else(|| self.0.parts.cache.get(origin, now));
+            let (ask, known) = match self.0.look(origin, ids, now, cached).await {
                 Look::Answers(answers) => return (LookupSource::Memory, Ok(answers)),
                 Look::Unavailable(error) => return (LookupSource::Memory, Err(error)),
                 Look::Ask(ask, known) => (ask, known),
@@ -263,11 +274,8 @@ fn all_retired(known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
 }
 
 impl Inner {
-    /// What is known of the keys of `server`: in memory, else in the store.
-    async fn known(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        if let Some(known) = self.parts.cache.get(server, now).await {
-            return Some(known);
-        }
+    /// What the store has of the keys of `server`; memory has it from then on.
+    async fn stored(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
         let record = match self.parts.store.as_ref()?.load(server).await {
             Ok(record) => record?,
             Err(error) => {
@@ -281,15 +289,15 @@ impl Inner {
             tracing::warn!(target: "fedgate::keys", %server, reason, "a stored document is not used");
         }
         let known = Arc::new(known);
-        self.parts.cache.restore(server, Arc::clone(&known), now).await;
+        self.parts.cache.restore(server, Arc::clone(&known), now);
         Some(known)
     }
 
-    /// The same on our own behalf: it does not count as use.
+    /// What is known of the keys of `server`, on our own behalf: it does not count as use.
     async fn known_unused(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        match self.parts.cache.peek(server).await {
+        match self.parts.cache.peek(server) {
             Some(known) => Some(known),
-            None => self.known(server, now).await,
+            None => self.stored(server, now).await,
         }
     }
 
@@ -331,8 +339,30 @@ impl Inner {
         Some((source, answers))
     }
 
-    async fn look(&self, origin: &ServerName, ids: &[KeyId], now: Timestamp) -> Look {
-        let known = self.known(origin, now).await;
+    /// The answers, if at least one of the keys is valid: there is nothing more to ask then.
+    fn valid_answers(
+        &self,
+        known: &KnownKeys,
+        ids: &[KeyId],
+        now: Timestamp,
+    ) -> Option<Vec<KeyAnswer>> {
+        let answers: Vec<KeyAnswer> = ids.iter().map(|id| self.answer(known, id, now)).collect();
+        let valid = answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_)));
+        valid.then_some(answers)
+    }
+
+    /// What can be said of `ids` with what is in memory, `cached`, or else in the store.
+    async fn look(
+        &self,
+        origin: &ServerName,
+        ids: &[KeyId],
+        now: Timestamp,
+        cached: Option<Arc<KnownKeys>>,
+    ) -> Look {
+        let known = match cached {
+            Some(known) => Some(known),
+            None => self.stored(origin, now).await,
+        };
         let answer =
             |id| known.as_ref().map_or(KeyAnswer::Unknown, |known| self.answer(known, id, now));
         let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();

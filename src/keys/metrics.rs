@@ -101,6 +101,8 @@ impl LookupResult {
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
     lookups: IntCounterVec,
+    /// The one of them that most requests count in.
+    hits: IntCounter,
     fetch_duration: HistogramVec,
     fetch_errors: IntCounterVec,
     collisions: IntCounterVec,
@@ -123,15 +125,11 @@ impl KeyMetrics {
     /// # Errors
     /// If one of the names is taken already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let lookups = lookups()?;
+        let hit = [LookupSource::Memory.label(), LookupResult::Valid.label()];
         let metrics = Self {
-            lookups: IntCounterVec::new(
-                Opts::new(
-                    "fedgate_key_lookups_total",
-                    "Lookups of an origin's keys, by where the answer came from (memory, the \
-                     source fetched from, none) and by the best of the requested keys.",
-                ),
-                &["source", "result"],
-            )?,
+            hits: lookups.get_metric_with_label_values(&hit)?,
+            lookups,
             fetch_duration: HistogramVec::new(
                 HistogramOpts::new(
                     "fedgate_key_fetch_duration_seconds",
@@ -220,6 +218,12 @@ impl KeyMetrics {
         }
     }
 
+    /// A lookup that found a valid key in memory.
+    pub(crate) fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// Any other lookup.
     pub(crate) fn lookup(&self, source: LookupSource, result: LookupResult) {
         self.lookups.with_label_values(&[source.label(), result.label()]).inc();
     }
@@ -263,6 +267,17 @@ impl KeyMetrics {
     pub(crate) fn collided(&self, source: Provenance) {
         self.collisions.with_label_values(&[label(source)]).inc();
     }
+}
+
+fn lookups() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_lookups_total",
+            "Lookups of an origin's keys, by where the answer came from (memory, the source \
+             fetched from, none) and by the best of the requested keys.",
+        ),
+        &["source", "result"],
+    )
 }
 
 fn cache_bytes() -> Result<IntGauge, prometheus::Error> {

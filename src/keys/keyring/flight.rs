@@ -112,7 +112,8 @@ impl Inner {
         let known = if quest.refresh_after.is_some() {
             self.known_unused(server, now).await
         } else {
-            let Look::Ask(ids, known) = self.look(server, &quest.ids, now).await else {
+            let cached = self.parts.cache.get(server, now);
+            let Look::Ask(ids, known) = self.look(server, &quest.ids, now, cached).await else {
                 return FlightEnd::LookAgain;
             };
             quest.ids = ids;
@@ -134,7 +135,7 @@ impl Inner {
         let findings = self.ask_hedged(server, &quest, known, deadline).await;
         drop(in_flight);
         self.save(server, &findings).await;
-        let (servers, bytes) = self.parts.cache.size().await;
+        let (servers, bytes) = self.parts.cache.size();
         self.parts.metrics.cache_size(servers, bytes);
         self.judge(server, &quest, findings).await
     }
@@ -287,7 +288,7 @@ impl Inner {
         for keys in documents {
             let stored = StoredKeys { keys, fetched_at, source: source.clone() };
             let base = findings.known.as_ref();
-            let inserted = self.parts.cache.insert(stored, binding, base).await;
+            let inserted = self.parts.cache.insert(stored, binding, base);
             for collision in inserted.collisions {
                 self.parts.metrics.collided(source.kind());
                 tracing::warn!(
