@@ -58,13 +58,13 @@ mod cached {
 
     /// What a server publishes.
     #[derive(Clone, Copy)]
-    pub struct Shape {
-        pub keys: usize,
-        pub old_keys: usize,
+    pub(crate) struct Shape {
+        pub(crate) keys: usize,
+        pub(crate) old_keys: usize,
         /// Entries that are malformed.
-        pub dropped: usize,
+        pub(crate) dropped: usize,
         /// Bytes of a field nobody knows.
-        pub filler: usize,
+        pub(crate) filler: usize,
     }
 
     fn name(number: usize) -> ServerName {
@@ -102,7 +102,11 @@ mod cached {
     }
 
     /// Bytes that each of `servers` cached servers takes, as counted and as weighed, and those of its documents.
-    pub fn per_server(servers: usize, shape: Shape, documents: usize) -> (usize, usize, usize) {
+    pub(crate) fn per_server(
+        servers: usize,
+        shape: Shape,
+        documents: usize,
+    ) -> (usize, usize, usize) {
         let raw: Vec<Vec<Bytes>> = (0..servers)
             .map(|server| (0..documents).map(|n| document(server, n, shape)).collect())
             .collect();

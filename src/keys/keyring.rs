@@ -121,10 +121,6 @@ struct Inner {
 
 /// What is known of one requested key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the usual one, and short-lived"
-)]
 pub enum KeyAnswer {
     /// A current copy is past its window, and no source has a newer one.
     Expired {

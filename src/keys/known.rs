@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::StoredKeys;
 use super::keyring::KeyAnswer;
@@ -33,6 +34,17 @@ pub const CLOCK_SET_BACK_MS_MAX: u64 = 5 * 60 * 1_000;
 #[derive(Clone, Debug, Default)]
 pub struct KnownKeys {
     keys: KeyMap<KnownKey>,
+    used_at: UsedAt,
+}
+
+/// When a request last asked for the keys, in ms since the epoch.
+#[derive(Debug, Default)]
+struct UsedAt(AtomicU64);
+
+impl Clone for UsedAt {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 /// One key ID of a server: the body it is bound to and the document that speaks for it.
@@ -91,6 +103,16 @@ pub(crate) const fn label(provenance: Provenance) -> &'static str {
 }
 
 impl KnownKeys {
+    /// A request has asked for the keys at `now`.
+    pub(crate) fn used(&self, now: Timestamp) {
+        self.used_at.0.store(now.as_ms(), Ordering::Relaxed);
+    }
+
+    /// When a request last asked for the keys.
+    pub(crate) fn used_at(&self) -> Timestamp {
+        Timestamp::from_ms(self.used_at.0.load(Ordering::Relaxed))
+    }
+
     /// What is known of the key `id` for a request received at `now`.
     pub fn answer(&self, id: &KeyId, now: Timestamp) -> KeyAnswer {
         let Some(known) = self.keys.get(id) else { return KeyAnswer::Unknown };
@@ -355,7 +377,8 @@ impl KnownKeys {
             };
             (binding.id, known)
         };
-        (Self { keys: record.bindings.into_iter().map(known).collect() }, refused)
+        let keys = record.bindings.into_iter().map(known).collect();
+        (Self { keys, used_at: UsedAt::default() }, refused)
     }
 
     /// About how much memory this takes, in bytes.
