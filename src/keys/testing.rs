@@ -13,7 +13,7 @@ use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
 use super::record::{ServerRecord, Source};
 use super::rules::Rules;
-use super::store::{KeyStore, StoreError};
+use super::store::{KeyStore, StoreError, StoreSize};
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
 use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};
@@ -318,6 +318,10 @@ impl KeyStore for MapStore {
     async fn count(&self) -> Result<u64, StoreError> {
         self.working()?;
         Ok(self.records.lock().unwrap().len() as u64)
+    }
+
+    fn size(&self) -> StoreSize {
+        StoreSize { servers: self.records.lock().unwrap().len() as u64, bytes: 0 }
     }
 
     async fn load_rules(&self) -> Result<Rules, StoreError> {

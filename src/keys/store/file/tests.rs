@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use redb::ReadableTable as _;
 use tempfile::TempDir;
 
@@ -112,6 +113,37 @@ async fn what_was_forgotten_is_gone() {
     let store = open(&path);
     assert_eq!(store.load(&server(1)).await, Ok(None));
     assert_eq!(store.load(&server(2)).await, Ok(Some(record(&server(2), 1))));
+}
+
+/// A flood of made-up names must not read from the disk (threat F6).
+#[tokio::test]
+async fn f6_a_name_that_is_not_in_the_file_is_not_looked_for_there() {
+    let (_directory, path) = place();
+    closed_file(&path, 3).await;
+    let store = open(&path);
+    let at_once = |number| store.load(&server(number)).now_or_never();
+    assert_eq!(at_once(3), Some(Ok(None)));
+    assert_eq!(at_once(2), None, "what is there is read");
+    save(&store, 3, 1).await.unwrap();
+    store.forget(&server(2)).await.unwrap();
+    assert_eq!(store.load(&server(3)).await, Ok(Some(record(&server(3), 1))));
+    assert_eq!(store.load(&server(2)).await, Ok(None));
+    save(&store, 2, 5).await.unwrap();
+    assert_eq!(store.load(&server(2)).await, Ok(Some(record(&server(2), 5))));
+}
+
+#[tokio::test]
+async fn the_size_is_known() {
+    let (_directory, path) = place();
+    closed_file(&path, 3).await;
+    let store = open(&path);
+    let bytes = || path.metadata().unwrap().size();
+    assert_eq!(store.size(), StoreSize { servers: 3, bytes: bytes() });
+    save(&store, 3, 1).await.unwrap();
+    save(&store, 3, 2).await.unwrap();
+    assert_eq!(store.size(), StoreSize { servers: 4, bytes: bytes() });
+    store.forget(&server(0)).await.unwrap();
+    assert_eq!(store.size(), StoreSize { servers: 3, bytes: bytes() });
 }
 
 #[tokio::test]
