@@ -29,11 +29,11 @@ use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::store::file::Opened;
 use crate::keys::store::{FileStore, KeyStore, StoreError};
-use crate::net::FederationTransport;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
 use crate::net::dns::HickoryDns;
 use crate::net::https::{HttpsTransport, OutboundProxy, ProxyError, ProxyScheme, Timeouts, roots};
+use crate::net::{FederationTransport, NetMetrics};
 use crate::proto::ServerName;
 use crate::proto::ed25519::BannedKeys;
 use crate::proto::validity::Provenance;
@@ -94,6 +94,8 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// The way to other servers.
     pub transport: Arc<dyn FederationTransport>,
+    /// What that counts in.
+    pub net_metrics: NetMetrics,
 }
 
 /// Everything bound and ready to serve.
@@ -112,6 +114,7 @@ impl App {
     pub async fn bind(config: Config, outside: Outside) -> Result<Self, StartError> {
         let registry = Registry::new();
         register_process(&registry)?;
+        outside.net_metrics.register(&registry)?;
         let certificate = config.listen.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
         let socket = bind(config.listen.address, "listen.address").await?;
@@ -342,8 +345,9 @@ fn register_mode(registry: &Registry, mode: Mode) -> Result<(), StartError> {
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let outside =
-            Outside { clock: Arc::new(SystemClock), transport: transport(&config.outbound)? };
+        let net_metrics = NetMetrics::new()?;
+        let transport = transport(&config.outbound, &net_metrics)?;
+        let outside = Outside { clock: Arc::new(SystemClock), transport, net_metrics };
         let observing = config.mode == Mode::Observe;
         let app = App::bind(config, outside).await?;
         let stop = app.stopper();
@@ -376,28 +380,31 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// The real way to other servers.
+/// The real way to other servers, which counts in `metrics`.
 ///
 /// # Errors
 ///
 /// [`StartError::Outbound`] when the certificates or the name servers it depends on cannot be used.
-pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, StartError> {
+pub fn transport(
+    outbound: &Outbound,
+    metrics: &NetMetrics,
+) -> Result<Arc<dyn FederationTransport>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Outbound(error.to_string());
     let roots = match &outbound.ca_file {
         Some(path) => roots::from_file(path).map_err(|error| failed(&error))?,
         None => roots::from_system(),
     };
     let dns = if outbound.dns_servers.is_empty() {
-        HickoryDns::from_system()
+        HickoryDns::from_system(metrics)
     } else {
-        HickoryDns::with_servers(&outbound.dns_servers)
+        HickoryDns::with_servers(&outbound.dns_servers, metrics)
     };
     let dns = Arc::new(dns.map_err(|error| failed(&error))?);
     let policy = AddressPolicy::new(outbound.allowed_ranges.clone());
     let proxy = outbound.proxy.as_ref().map(outbound_proxy).transpose();
     let proxy = proxy.map_err(|error| failed(&error))?;
     let (ports, timeouts) = (Ports::default(), Timeouts::default());
-    let transport = HttpsTransport::new(dns, policy, roots, proxy, ports, timeouts)
+    let transport = HttpsTransport::new(dns, policy, roots, proxy, ports, timeouts, metrics)
         .map_err(|error| failed(&error))?;
     Ok(Arc::new(transport))
 }

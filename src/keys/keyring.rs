@@ -178,6 +178,9 @@ enum Look {
 impl Keyring {
     /// A keyring of these parts. Needs a Tokio runtime when it is used.
     pub fn new(parts: KeyringParts) -> Self {
+        if let Some(store) = &parts.store {
+            parts.metrics.store_size(store.size());
+        }
         Self(Arc::new(Inner {
             floors: Floors::new(),
             budget: Budget::new(parts.policy.first_seen),

@@ -9,8 +9,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeysUnavailable, Look, Stage,
-    all_retired,
+    BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeyringParts, KeysUnavailable, Look,
+    Stage, all_retired,
 };
 use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
@@ -135,9 +135,20 @@ impl Inner {
         let findings = self.ask_hedged(server, &quest, known, deadline).await;
         drop(in_flight);
         self.save(server, &findings).await;
-        let (servers, bytes) = self.parts.cache.size();
-        self.parts.metrics.cache_size(servers, bytes);
-        self.judge(server, &quest, findings).await
+        let end = self.judge(server, &quest, findings).await;
+        self.show_sizes().await;
+        end
+    }
+
+    /// Shows how much is kept, in the metrics.
+    async fn show_sizes(&self) {
+        let KeyringParts { cache, store, metrics, .. } = &self.parts;
+        let (servers, bytes) = cache.size();
+        metrics.cache_size(servers, bytes);
+        metrics.backoff_size(self.floors.size().await);
+        if let Some(store) = store {
+            metrics.store_size(store.size());
+        }
     }
 
     /// Asks stage after stage: the next one as soon as the last has failed, or beside it when it

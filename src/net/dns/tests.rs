@@ -1,5 +1,7 @@
 //! Against a name server on loopback that speaks real DNS packets.
 
+mod sharing;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -19,6 +22,8 @@ enum Script {
     /// The name does not exist, which may be remembered for as many seconds.
     Missing(u32),
     Silence,
+    /// Waits for a permit, and follows another line then.
+    Held(Arc<Semaphore>, Box<Script>),
 }
 
 /// A name server that follows a script; what it has no line for does not exist.
@@ -46,7 +51,13 @@ impl NameServer {
                 let query = message.queries[0].clone();
                 let question = (query.name().to_ascii(), query.query_type());
                 seen.lock().expect("unpoisoned").push(question.clone());
-                match script.get(&question) {
+                let mut line = script.get(&question);
+                if let Some(Script::Held(go_on, then)) = line {
+                    go_on.acquire().await.expect("open").forget();
+                    line = Some(then);
+                }
+                match line {
+                    Some(Script::Held(..)) => continue,
                     Some(Script::Silence) => continue,
                     Some(Script::Code(code)) => message.metadata.response_code = *code,
                     Some(Script::Missing(seconds)) => {
@@ -67,7 +78,9 @@ impl NameServer {
     }
 
     fn dns(&self) -> HickoryDns {
-        HickoryDns::new(vec![name_server(&self.address)], Hosts::default()).expect("a resolver")
+        let metrics = NetMetrics::new().expect("metrics");
+        HickoryDns::new(vec![name_server(&self.address)], Hosts::default(), &metrics)
+            .expect("a resolver")
     }
 
     fn asked(&self) -> Vec<(String, RecordType)> {

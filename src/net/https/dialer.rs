@@ -15,7 +15,7 @@ use super::Timeouts;
 use super::proxy::OutboundProxy;
 use crate::net::address::{AddressPolicy, Blocked};
 use crate::net::discovery::{DialHost, Endpoint};
-use crate::net::{Dns, NetError};
+use crate::net::{Dns, NetError, NetMetrics};
 
 /// Most addresses of one host that are tried.
 const ATTEMPTS_PER_HOST_MAX: usize = 4;
@@ -37,6 +37,7 @@ pub(super) struct Dialer {
     tls: TlsConnector,
     proxy: Option<OutboundProxy>,
     timeouts: Timeouts,
+    metrics: NetMetrics,
 }
 
 impl Dialer {
@@ -46,6 +47,7 @@ impl Dialer {
         roots: RootCertStore,
         proxy: Option<OutboundProxy>,
         timeouts: Timeouts,
+        metrics: NetMetrics,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -55,7 +57,8 @@ impl Dialer {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A server is asked once in hours; tickets would only be memory at strangers' disposal.
         config.resumption = Resumption::disabled();
-        Ok(Self { dns, policy, tls: TlsConnector::from(Arc::new(config)), proxy, timeouts })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { dns, policy, tls, proxy, timeouts, metrics })
     }
 
     pub(super) fn dns(&self) -> &dyn Dns {
@@ -109,6 +112,7 @@ impl Dialer {
         addresses.retain(|ip| match self.policy.check(*ip) {
             Ok(()) => true,
             Err(blocked) => {
+                self.metrics.blocked(&blocked);
                 failures.add(not_dialled(endpoint, &blocked));
                 false
             }

@@ -262,10 +262,23 @@ fn transport_to(
     ports: Ports,
     timeouts: Timeouts,
 ) -> HttpsTransport {
+    let metrics = NetMetrics::new().expect("metrics");
+    transport_in(&metrics, allowed, names, authority, ports, timeouts)
+}
+
+/// The same, which counts in `metrics`.
+fn transport_in(
+    metrics: &NetMetrics,
+    allowed: &[&str],
+    names: Names,
+    authority: &Authority,
+    ports: Ports,
+    timeouts: Timeouts,
+) -> HttpsTransport {
     let allowed = allowed.iter().map(|range| range.parse().expect("a range")).collect();
     let policy = AddressPolicy::new(allowed);
-    HttpsTransport::new(Arc::new(names), policy, authority.roots(), None, ports, timeouts)
-        .expect("a transport")
+    let (names, roots) = (Arc::new(names), authority.roots());
+    HttpsTransport::new(names, policy, roots, None, ports, timeouts, metrics).expect("a transport")
 }
 
 /// A transport that may dial all of loopback.

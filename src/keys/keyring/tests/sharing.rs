@@ -229,4 +229,6 @@ async fn lookups_and_fetches_are_counted() {
     assert_eq!(errors(&["origin", "status"]), 1.0);
     assert_eq!(errors(&["homeserver", "status"]), 1.0, "the script's end, not NotServed");
     assert_eq!(house.metric("fedgate_key_cache_entries", &[]), 1.0);
+    assert_eq!(house.metric("fedgate_key_backoff_entries", &[]), 1.0);
+    assert_eq!(house.metric("fedgate_key_store_servers", &[]), 0.0);
 }
