@@ -2,6 +2,7 @@
 
 mod database;
 mod failure;
+mod inspect;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use self::database::{Database, RULES, RULES_NAME, SERVERS};
 use self::failure::{Failure, guarded};
+pub use self::inspect::{Inspection, inspect};
 use self::writer::{Change, Writer};
 use super::encode;
 use super::{KeyStore, StoreError, StoreSize};

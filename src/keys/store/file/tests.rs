@@ -1,6 +1,7 @@
 //! The store in one file: what it keeps, when it refuses, and what it does about damage.
 
 mod faults;
+mod inspected;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -176,18 +177,22 @@ async fn a_second_store_on_the_file_is_refused() {
     assert_eq!(beside(&path), [""; 0]);
 }
 
-#[tokio::test]
-async fn a_file_of_a_newer_fedgate_is_left_as_it_is() {
-    let (_directory, path) = place();
-    closed_file(&path, 1).await;
-    let raw = redb::Database::open(&path).unwrap();
+/// Makes the file one of a newer fedgate.
+fn make_newer(path: &Path) {
+    let raw = redb::Database::open(path).unwrap();
     let transaction = raw.begin_write().unwrap();
     let sealed = encode::seal(database::SCHEMA_NAME, b"2");
     let mut meta = transaction.open_table(database::META).unwrap();
     meta.insert(database::SCHEMA_NAME, sealed.as_slice()).unwrap();
     drop(meta);
     transaction.commit().unwrap();
-    drop(raw);
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_fedgate_is_left_as_it_is() {
+    let (_directory, path) = place();
+    closed_file(&path, 1).await;
+    make_newer(&path);
     let before = std::fs::read(&path).unwrap();
     let error = FileStore::open(&path, at(0)).unwrap_err();
     assert!(matches!(&error, StoreError::Newer(text) if text.contains("schema 2")), "{error}");
