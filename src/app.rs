@@ -29,7 +29,7 @@ use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::Keyring;
 use crate::keys::store::StoreError;
-use crate::net::FederationTransport;
+use crate::net::{FederationTransport, NetMetrics};
 use crate::proto::ServerName;
 use crate::proxy::body::BodyBudget;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
@@ -96,6 +96,22 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// The way to other servers.
     pub transport: Arc<dyn FederationTransport>,
+    /// What that counts in.
+    pub net_metrics: NetMetrics,
+}
+
+impl Outside {
+    /// The real one, reached the way the settings say.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Outbound`] when the certificates or the name servers it depends on cannot be
+    /// used.
+    pub fn real(config: &Config) -> Result<Self, StartError> {
+        let net_metrics = NetMetrics::new()?;
+        let transport = transport(&config.outbound, &net_metrics)?;
+        Ok(Self { clock: Arc::new(SystemClock), transport, net_metrics })
+    }
 }
 
 /// Everything bound and ready to serve.
@@ -114,6 +130,7 @@ impl App {
     pub async fn bind(config: Config, outside: Outside) -> Result<Self, StartError> {
         let registry = Registry::new();
         register_process(&registry)?;
+        outside.net_metrics.register(&registry)?;
         let certificate = config.listen.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
         let socket = bind(config.listen.address, "listen.address").await?;
@@ -292,8 +309,7 @@ fn register_mode(registry: &Registry, mode: Mode) -> Result<(), StartError> {
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let outside =
-            Outside { clock: Arc::new(SystemClock), transport: transport(&config.outbound)? };
+        let outside = Outside::real(&config)?;
         let observing = config.mode == Mode::Observe;
         let app = App::bind(config, outside).await?;
         let stop = app.stopper();

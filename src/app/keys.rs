@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus::Registry;
 use tracing::warn;
 
-use super::{Outside, StartError, main_name, transport};
-use crate::clock::{Clock, SystemClock};
+use super::{Outside, StartError, main_name};
+use crate::clock::Clock;
 use crate::config::{Config, KeySource, Store};
 use crate::keys::KeyFetcher;
 use crate::keys::budget::FirstSeenRates;
@@ -30,8 +30,7 @@ pub async fn keyring_alone(
     config: &Config,
     store: Arc<dyn KeyStore>,
 ) -> Result<Keyring, StartError> {
-    let transport = transport(&config.outbound)?;
-    let outside = Outside { clock: Arc::new(SystemClock), transport };
+    let outside = Outside::real(config)?;
     keyring(config, &outside, &Registry::new(), Some(store)).await
 }
 
@@ -41,8 +40,7 @@ pub async fn keyring_alone(
 ///
 /// When other servers cannot be reached the way the settings say.
 pub fn key_sources_alone(config: &Config, rules: &Rulebook) -> Result<Vec<Stage>, StartError> {
-    let transport = transport(&config.outbound)?;
-    let outside = Outside { clock: Arc::new(SystemClock), transport };
+    let outside = Outside::real(config)?;
     key_sources(config, &outside, rules, &KeyMetrics::new(&Registry::new())?)
 }
 

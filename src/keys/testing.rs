@@ -14,7 +14,7 @@ use super::fetch::{FetchError, KeyFetcher, KeyRequest};
 use super::metrics::KeyMetrics;
 use super::record::{ServerRecord, Source};
 use super::rules::{Rulebook, Rules};
-use super::store::{KeyStore, StoreError};
+use super::store::{KeyStore, StoreError, StoreSize};
 use crate::net::trace::Trace;
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
@@ -333,6 +333,11 @@ impl KeyStore for MapStore {
     async fn count(&self) -> Result<u64, StoreError> {
         self.working()?;
         Ok(self.records.lock().unwrap().len() as u64)
+    }
+
+    fn size(&self) -> StoreSize {
+        let servers = self.records.lock().unwrap().len() as u64;
+        StoreSize { servers, bytes: 77 * servers }
     }
 
     async fn load_rules(&self) -> Result<Rules, StoreError> {

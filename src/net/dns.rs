@@ -20,7 +20,8 @@ use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use super::NetError;
+use super::metrics::Remembered;
+use super::{NetError, NetMetrics};
 
 /// Most addresses taken from an answer. Only a few of them are ever dialled; the rest would be there
 /// to keep us busy.
@@ -106,13 +107,15 @@ pub trait Dns: Send + Sync + 'static {
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
 ///
 /// Names are asked for as they are, never with the system's search domains. Answers are remembered
-/// for as long as their TTL says, within bounds; failures are not. Whoever dials checks the addresses
-/// it got and dials those, so a remembered answer is checked like a new one.
+/// for as long as their TTL says, within bounds; failures are not. Who asks for what is being asked
+/// for waits for the same answer, which hickory sees to and the tests hold it to. Whoever dials checks
+/// the addresses it got and dials those, so a remembered answer is checked like a new one.
 pub struct HickoryDns {
     resolver: TokioResolver,
     answers: Cache<(Name, RecordType), Answer>,
     hosts: Hosts,
     timeout: Duration,
+    metrics: NetMetrics,
 }
 
 /// The records of an answer that are made use of.
@@ -135,12 +138,12 @@ impl Answer {
 
 impl HickoryDns {
     /// A resolver on the name servers of `/etc/resolv.conf`; without any, on the local machine's, as
-    /// the C library does.
+    /// the C library does. It counts in `metrics`.
     ///
     /// # Errors
     ///
     /// [`NetError::Dns`] when the file can not be read or understood.
-    pub fn from_system() -> Result<Self, NetError> {
+    pub fn from_system(metrics: &NetMetrics) -> Result<Self, NetError> {
         let failed = |cause: &dyn Display| {
             NetError::Dns(format!("{RESOLV_CONF}: {cause}; or set outbound.dns_servers"))
         };
@@ -151,19 +154,23 @@ impl HickoryDns {
         };
         let (config, _) = system_conf::parse_resolv_conf(or_local_name_server(text))
             .map_err(|error| failed(&error))?;
-        Self::new(config.name_servers().to_vec(), system_hosts())
+        Self::new(config.name_servers().to_vec(), system_hosts(), metrics)
     }
 
-    /// A resolver on the given name servers.
+    /// A resolver on the given name servers. It counts in `metrics`.
     ///
     /// # Errors
     ///
     /// [`NetError::Dns`] when the resolver can not be made.
-    pub fn with_servers(servers: &[SocketAddr]) -> Result<Self, NetError> {
-        Self::new(servers.iter().map(name_server).collect(), system_hosts())
+    pub fn with_servers(servers: &[SocketAddr], metrics: &NetMetrics) -> Result<Self, NetError> {
+        Self::new(servers.iter().map(name_server).collect(), system_hosts(), metrics)
     }
 
-    fn new(servers: Vec<NameServerConfig>, hosts: Hosts) -> Result<Self, NetError> {
+    fn new(
+        servers: Vec<NameServerConfig>,
+        hosts: Hosts,
+        metrics: &NetMetrics,
+    ) -> Result<Self, NetError> {
         let mut options = ResolverOpts::default();
         options.timeout = QUERY_TIMEOUT;
         options.attempts = QUERY_RETRIES;
@@ -179,7 +186,8 @@ impl HickoryDns {
             .build()
             .map_err(|error| NetError::Dns(format!("the resolver can not be made: {error}")))?;
         let answers = Cache::new(CACHED_ANSWERS_MAX);
-        Ok(Self { resolver, answers, hosts, timeout: LOOKUP_TIMEOUT })
+        let metrics = metrics.clone();
+        Ok(Self { resolver, answers, hosts, timeout: LOOKUP_TIMEOUT, metrics })
     }
 
     /// The records of one type, remembered or asked for; none when the name or the type does not
@@ -189,10 +197,14 @@ impl HickoryDns {
         if let Some(answer) = self.answers.get(&question).await
             && Instant::now() < answer.valid_until
         {
+            self.metrics.looked_up(Remembered::Dns, true);
             return Ok(answer.told_by(AnsweredBy::Memory));
         }
+        self.metrics.looked_up(Remembered::Dns, false);
         let answer = self.ask(name, kind).await?;
         self.answers.insert(question, answer.clone()).await;
+        self.answers.run_pending_tasks().await;
+        self.metrics.entries(Remembered::Dns, self.answers.entry_count());
         Ok(answer.told_by(AnsweredBy::NameServer))
     }
 

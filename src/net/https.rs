@@ -26,7 +26,7 @@ use super::discovery::well_known::{HttpsAnswer, HttpsGet};
 use super::discovery::{Endpoint, Ports};
 use super::trace::{Action, Outcome, Trace, cut};
 use super::transport::{FederationRequest, FederationResponse, FederationTransport};
-use super::{Dns, NetError};
+use super::{Dns, NetError, NetMetrics};
 use crate::proto::ServerName;
 
 /// Time for each stage of a request. The whole is bounded by the caller.
@@ -68,7 +68,7 @@ pub struct HttpsTransport {
 
 impl HttpsTransport {
     /// A transport that resolves names with `dns`, dials what `policy` lets it, through `proxy` if
-    /// there is one, and trusts certificates that lead to `roots`.
+    /// there is one, and trusts certificates that lead to `roots`. It counts in `metrics`.
     ///
     /// # Errors
     ///
@@ -80,10 +80,11 @@ impl HttpsTransport {
         proxy: Option<OutboundProxy>,
         ports: Ports,
         timeouts: Timeouts,
+        metrics: &NetMetrics,
     ) -> Result<Self, rustls::Error> {
-        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts)?;
+        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts, metrics.clone())?;
         let client = Client { dialer, timeouts };
-        let well_known = WellKnownCache::new(fastrand::Rng::new());
+        let well_known = WellKnownCache::new(fastrand::Rng::new(), metrics.clone());
         Ok(Self { client, ports, well_known, well_known_timeout: timeouts.well_known })
     }
 

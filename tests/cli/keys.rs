@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Files, fedgate, json, stderr, stdout, text};
 
 /// A file of keys with one server, as a gate has left it.
-fn kept_keys(files: &Files) -> (String, String) {
+pub(crate) fn kept_keys(files: &Files) -> (String, String) {
     use fedgate::keys::record::{Binding, ServerRecord, Source};
     use fedgate::keys::store::{FileStore, KeyStore as _};
     use fedgate::proto::{KeyId, ServerName, Timestamp};

@@ -34,6 +34,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
             "src/app/keys.rs",
             "src/gate/metrics.rs",
             "src/keys/metrics.rs",
+            "src/net/metrics.rs",
             "src/proxy/metrics.rs",
             "src/proxy/record.rs",
         ],

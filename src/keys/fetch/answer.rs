@@ -190,8 +190,8 @@ fn entries(body: &[u8], entries_max: usize) -> Result<Vec<&RawValue>, FetchError
 /// A key ID that two documents of the same answer show with different keys.
 fn contradiction(documents: &[ServerKeys]) -> Option<KeyId> {
     let mut bodies: BTreeMap<&KeyId, &VerifyKey> = BTreeMap::new();
-    let current = documents.iter().flat_map(|document| document.verify_keys());
-    let old = documents.iter().flat_map(|document| document.old_verify_keys());
+    let current = documents.iter().flat_map(|document| document.verify_keys().iter());
+    let old = documents.iter().flat_map(|document| document.old_verify_keys().iter());
     current
         .chain(old.map(|(id, old)| (id, &old.key)))
         .find(|(id, key)| bodies.insert(id, key).is_some_and(|other| other != *key))

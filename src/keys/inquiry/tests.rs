@@ -256,7 +256,7 @@ async fn an_inquiry_is_a_look_and_nothing_is_kept_of_it() {
     let inquiry = keyring.inquire(&server().name, &[]).await;
     assert!(inquiry.verdict.accepted);
     assert_eq!((inquiry.memory, inquiry.store.state), (None, StoreState::Read));
-    assert!(cache.peek(&server().name).await.is_none(), "not in memory");
+    assert!(cache.peek(&server().name).is_none(), "not in memory");
     assert_eq!(store.count().await, Ok(0), "nor on disk");
     assert_eq!(origin.times_asked(), 1);
 }
@@ -278,7 +278,7 @@ async fn a_running_gate_tells_what_it_has_and_whether_it_would_ask() {
 
     // A key that is known is used, whatever would come of asking.
     let stored = server().stored(at(0), source_of(Provenance::Origin).kind());
-    cache.insert(stored, BindingMode::Enforce, None).await;
+    cache.insert(stored, BindingMode::Enforce, None);
     let inquiry = keyring.inquire(&server().name, &[]).await;
     assert!(inquiry.verdict.accepted, "{:?}", inquiry.verdict);
     let memory = inquiry.memory.expect("in memory");

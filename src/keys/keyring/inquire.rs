@@ -34,7 +34,7 @@ impl Keyring {
                 Err(error) => Stored::Not(StoreState::Unreadable, Some(error.to_string())),
             },
         };
-        let memory = parts.cache.peek(server).await;
+        let memory = parts.cache.peek(server);
         Beforehand { memory, stored, back_off: self.back_off(server).await }
     }
 

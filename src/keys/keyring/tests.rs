@@ -9,6 +9,7 @@ use crate::keys::record::Source;
 use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, banning, key_id};
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
+use crate::proto::validity::Provenance;
 
 mod agreement;
 mod bounds;

@@ -8,7 +8,8 @@ use moka::future::Cache;
 use tokio::time::Instant;
 
 use super::well_known::Delegation;
-use crate::net::NetError;
+use crate::net::metrics::Remembered;
+use crate::net::{NetError, NetMetrics};
 use crate::proto::ServerName;
 
 /// Hosts remembered. When more are asked for than this, those asked for least are forgotten. With
@@ -42,6 +43,7 @@ const JITTER: f64 = 0.1;
 pub struct WellKnownCache {
     hosts: Cache<String, Arc<tokio::sync::Mutex<Memory>>>,
     random: Mutex<fastrand::Rng>,
+    metrics: NetMetrics,
 }
 
 /// What is known of one host.
@@ -70,9 +72,9 @@ pub struct Looked {
 }
 
 impl WellKnownCache {
-    /// An empty cache; `random` spreads the lifetimes.
-    pub fn new(random: fastrand::Rng) -> Self {
-        Self { hosts: Cache::new(HOSTS_MAX), random: Mutex::new(random) }
+    /// An empty cache; `random` spreads the lifetimes. It counts in `metrics`.
+    pub fn new(random: fastrand::Rng, metrics: NetMetrics) -> Self {
+        Self { hosts: Cache::new(HOSTS_MAX), random: Mutex::new(random), metrics }
     }
 
     /// The delegated name of `host`: as remembered, or else from `fetch`. Only one `fetch` of a host
@@ -93,9 +95,13 @@ impl WellKnownCache {
             && let age = last.at.elapsed()
             && age < last.lifetime
         {
+            self.metrics.looked_up(Remembered::WellKnown, true);
             let (result, remaining) = (last.result.clone(), last.lifetime - age);
             return Looked { result, remembered: true, remaining };
         }
+        self.metrics.looked_up(Remembered::WellKnown, false);
+        self.hosts.run_pending_tasks().await;
+        self.metrics.entries(Remembered::WellKnown, self.hosts.entry_count());
         let fetched = fetch.await;
         let at = Instant::now();
         let lifetime = match &fetched {

@@ -12,9 +12,9 @@ use super::cache::WellKnownCache;
 use super::driver::Discovery;
 use super::well_known::{HttpsAnswer, HttpsGet};
 use super::*;
-use crate::net::Dns;
 use crate::net::dns::{AnsweredBy, Resolved};
 use crate::net::trace::Trace;
+use crate::net::{Dns, NetMetrics};
 
 /// A network that knows what a test tells it, and notes what it is asked.
 #[derive(Default)]
@@ -46,7 +46,10 @@ impl Network {
         let discovery = Discovery {
             dns: self,
             https: self,
-            cache: &WellKnownCache::new(fastrand::Rng::with_seed(7)),
+            cache: &WellKnownCache::new(
+                fastrand::Rng::with_seed(7),
+                NetMetrics::new().expect("metrics"),
+            ),
             ports: Ports::default(),
             well_known_timeout: Duration::from_secs(4),
             trace: &Trace::default(),

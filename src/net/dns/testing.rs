@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -21,6 +22,8 @@ pub(crate) enum Script {
     /// The name does not exist, which may be remembered for as many seconds.
     Missing(u32),
     Silence,
+    /// Waits for a permit, and follows another line then.
+    Held(Arc<Semaphore>, Box<Script>),
 }
 
 /// A name server that follows a script; what it has no line for does not exist.
@@ -52,8 +55,13 @@ impl NameServer {
                     seen.push(question.clone());
                     seen.iter().filter(|asked| **asked == question).count()
                 };
-                match script.get(&question) {
-                    Some(Script::Silence) => continue,
+                let mut line = script.get(&question);
+                if let Some(Script::Held(go_on, then)) = line {
+                    go_on.acquire().await.expect("open").forget();
+                    line = Some(then);
+                }
+                match line {
+                    Some(Script::Held(..) | Script::Silence) => continue,
                     Some(Script::Code(code)) => message.metadata.response_code = *code,
                     Some(Script::Missing(seconds)) => {
                         message.metadata.response_code = ResponseCode::NXDomain;
@@ -80,7 +88,9 @@ impl NameServer {
     }
 
     pub(crate) fn dns(&self) -> HickoryDns {
-        HickoryDns::new(vec![name_server(&self.address)], Hosts::default()).expect("a resolver")
+        let metrics = NetMetrics::new().expect("metrics");
+        HickoryDns::new(vec![name_server(&self.address)], Hosts::default(), &metrics)
+            .expect("a resolver")
     }
 
     pub(crate) fn asked(&self) -> Vec<(String, RecordType)> {

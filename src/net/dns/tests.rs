@@ -1,5 +1,7 @@
 //! Against a name server on loopback that speaks real DNS packets.
 
+mod sharing;
+
 use std::net::Ipv6Addr;
 
 use hickory_proto::op::ResponseCode;

@@ -15,7 +15,7 @@ use super::proxy::OutboundProxy;
 use crate::net::address::{AddressPolicy, Blocked};
 use crate::net::discovery::{DialHost, Endpoint};
 use crate::net::trace::{Action, Outcome, Trace};
-use crate::net::{Dns, NetError};
+use crate::net::{Dns, NetError, NetMetrics};
 
 /// Most addresses of one host that are tried.
 const ATTEMPTS_PER_HOST_MAX: usize = 4;
@@ -37,6 +37,7 @@ pub(super) struct Dialer {
     tls: Handshakes,
     proxy: Option<OutboundProxy>,
     timeouts: Timeouts,
+    metrics: NetMetrics,
 }
 
 impl Dialer {
@@ -46,8 +47,10 @@ impl Dialer {
         roots: RootCertStore,
         proxy: Option<OutboundProxy>,
         timeouts: Timeouts,
+        metrics: NetMetrics,
     ) -> Result<Self, rustls::Error> {
-        Ok(Self { dns, policy, tls: Handshakes::new(roots, timeouts.tls)?, proxy, timeouts })
+        let tls = Handshakes::new(roots, timeouts.tls)?;
+        Ok(Self { dns, policy, tls, proxy, timeouts, metrics })
     }
 
     pub(super) fn dns(&self) -> &dyn Dns {
@@ -103,6 +106,7 @@ impl Dialer {
         addresses.retain(|ip| match self.policy.check(*ip) {
             Ok(()) => true,
             Err(blocked) => {
+                self.metrics.blocked(&blocked);
                 trace.note(|| Action::Judge { address: *ip }, || outcome_of(&blocked));
                 failures.add(not_dialled(endpoint, &blocked));
                 false

@@ -86,9 +86,22 @@ fn transport_to(
     ports: Ports,
     timeouts: Timeouts,
 ) -> HttpsTransport {
+    let metrics = NetMetrics::new().expect("metrics");
+    transport_in(&metrics, allowed, dns, authority, ports, timeouts)
+}
+
+/// The same, which counts in `metrics`.
+fn transport_in(
+    metrics: &NetMetrics,
+    allowed: &[&str],
+    dns: impl Dns,
+    authority: &Authority,
+    ports: Ports,
+    timeouts: Timeouts,
+) -> HttpsTransport {
     let allowed = allowed.iter().map(|range| range.parse().expect("a range")).collect();
     let policy = AddressPolicy::new(allowed);
-    HttpsTransport::new(Arc::new(dns), policy, authority.roots(), None, ports, timeouts)
+    HttpsTransport::new(Arc::new(dns), policy, authority.roots(), None, ports, timeouts, metrics)
         .expect("a transport")
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fedgate::app::{App, Outside};
 use fedgate::clock::ManualClock;
 use fedgate::config::{Config, Sources};
+use fedgate::net::NetMetrics;
 use fedgate::proto::Timestamp;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::sync::watch;
@@ -92,7 +93,11 @@ impl Gate {
         let config = Config::load(&Sources::default().with_file(Some(path))).unwrap();
         let federation = Arc::new(FakeFederation::default());
         let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
-        let outside = Outside { clock: clock.clone(), transport: federation.clone() };
+        let outside = Outside {
+            clock: clock.clone(),
+            transport: federation.clone(),
+            net_metrics: NetMetrics::new().unwrap(),
+        };
         let app = App::bind(config, outside).await.unwrap();
         Self {
             address: app.address(),

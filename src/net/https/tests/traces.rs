@@ -150,7 +150,9 @@ async fn the_proxy_is_named_where_there_is_one() {
     let policy = AddressPolicy::new(vec!["127.0.0.0/8".parse().expect("a range")]);
     let (names, roots) = (Arc::new(Names::default()), authority.roots());
     let proxy = Some(proxy.expect("a proxy"));
-    let transport = HttpsTransport::new(names, policy, roots, proxy, ports(1), Timeouts::default());
+    let metrics = NetMetrics::new().expect("metrics");
+    let transport =
+        HttpsTransport::new(names, policy, roots, proxy, ports(1), Timeouts::default(), &metrics);
     let (steps, answered) = traced(&transport.expect("a transport"), "127.0.0.1:7").await;
     assert!(!answered);
     let through = format!("the proxy socks5://127.0.0.1:{port}");

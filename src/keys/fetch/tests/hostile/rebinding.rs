@@ -9,6 +9,7 @@ use hickory_resolver::proto::rr::{Record, RecordType};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::net::NetMetrics;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
 use crate::net::dns::testing::{NameServer, Script, a, aaaa, cname, srv};
@@ -63,7 +64,9 @@ async fn fetches(given: Given, verdicts: &[Verdict]) {
     let policy = AddressPolicy::new(vec![IpAddr::from(PERMITTED).into()]);
     let ports = Ports { https: port, federation: port };
     let (dns, roots) = (Arc::new(names.dns()), authority.roots());
-    let transport = HttpsTransport::new(dns, policy, roots, None, ports, Timeouts::default());
+    let metrics = NetMetrics::new().expect("metrics");
+    let transport =
+        HttpsTransport::new(dns, policy, roots, None, ports, Timeouts::default(), &metrics);
     let fetcher = OriginFetcher::new(Arc::new(transport.unwrap()), banning([]));
     for (time, verdict) in verdicts.iter().enumerate() {
         let fetched = fetcher.fetch(&request(&server, &[ID])).await;

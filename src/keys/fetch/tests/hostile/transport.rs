@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::net::NetMetrics;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
 use crate::net::dns::testing::NameServer;
@@ -54,8 +55,16 @@ async fn origin_that(manner: Manner, verdicts: &[Verdict]) {
     let dns = NameServer::start(&[]).await;
     let policy = AddressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]);
     let ports = Ports { https: 1, federation: peer.port() };
-    let transport =
-        HttpsTransport::new(Arc::new(dns.dns()), policy, authority.roots(), None, ports, timeouts);
+    let metrics = NetMetrics::new().expect("metrics");
+    let transport = HttpsTransport::new(
+        Arc::new(dns.dns()),
+        policy,
+        authority.roots(),
+        None,
+        ports,
+        timeouts,
+        &metrics,
+    );
     let fetcher = OriginFetcher::new(Arc::new(transport.unwrap()), banning([]));
     let fetched = fetcher.fetch(&request(&server(), &[ID])).await;
 
