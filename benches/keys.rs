@@ -38,7 +38,7 @@ use fedgate::proto::sign::sign_json;
 use fedgate::proto::validity::Provenance;
 use fedgate::proto::{KeyId, ServerName, Timestamp};
 use futures_util::future::join_all;
-use moka::future::Cache;
+use moka::sync::Cache;
 use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -174,15 +174,13 @@ fn in_memory() {
     let documents: Vec<_> = (0..CACHED).map(document).collect();
     let cache = KeyCache::new(1 << 30);
     let filled = allocation_counter::measure(|| {
-        runtime().block_on(async {
-            for (name, raw) in names.iter().zip(&documents) {
-                cache.insert(stored(raw, name), BindingMode::Enforce, None).await;
-            }
-            cache.size().await;
-        });
+        for (name, raw) in names.iter().zip(&documents) {
+            cache.insert(stored(raw, name), BindingMode::Enforce, None);
+        }
+        cache.size();
     });
     let raw: usize = documents.iter().map(Bytes::len).sum();
-    let (size, weighed) = runtime().block_on(cache.size());
+    let (size, weighed) = cache.size();
     assert_eq!(size, CACHED as u64);
     let per_server = |bytes: f64| bytes / CACHED as f64;
     let allocated = per_server(filled.bytes_current as f64);
@@ -190,18 +188,13 @@ fn in_memory() {
     print("", allocated, "what the cache counts it as", per_server(weighed as f64), "B");
 
     let keys = keyring(cache.clone(), None);
-    let known = runtime().block_on(async {
-        let all = names.iter().map(|name| cache.get(name, NOW));
-        join_all(all).await.into_iter().map(Option::unwrap)
-    });
+    let known = names.iter().map(|name| cache.get(name, NOW).unwrap());
     let map: HashMap<ServerName, Arc<KnownKeys>> = names.iter().cloned().zip(known).collect();
     let bare = Cache::new(1 << 20);
-    runtime().block_on(async {
-        for (name, known) in &map {
-            bare.insert(name.clone(), Arc::clone(known)).await;
-        }
-        bare.run_pending_tasks().await;
-    });
+    for (name, known) in &map {
+        bare.insert(name.clone(), Arc::clone(known));
+    }
+    bare.run_pending_tasks();
     let map = RwLock::new(map);
     let ids = [key_id()];
     for threads in [1, 2] {
@@ -214,7 +207,7 @@ fn in_memory() {
             };
             of_map.push(time(threads, &lookup, &names));
             let lookup = async |name: &ServerName| {
-                black_box(bare.get(name).await).unwrap();
+                black_box(bare.get(name)).unwrap();
             };
             of_moka.push(time(threads, &lookup, &names));
         }

@@ -1,8 +1,11 @@
 //! The composition root: the one place that names the real clock, the real network and the registry
 //! of metrics, and puts the parts together.
 
+mod keys;
+mod outbound;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,27 +19,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+pub use self::keys::{key_policy, key_sources_alone, keyring_alone, rules};
+use self::keys::{keyring, store};
+pub use self::outbound::transport;
 use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Homeserver, KeySource, Mode, Outbound, Store};
+use crate::config::{self, Config, Homeserver, Mode};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
-use crate::keys::KeyFetcher;
-use crate::keys::budget::FirstSeenRates;
-use crate::keys::cache::KeyCache;
-use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
-use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
-use crate::keys::metrics::KeyMetrics;
-use crate::keys::rules::{Rulebook, Rules};
-use crate::keys::store::file::Opened;
-use crate::keys::store::{FileStore, KeyStore, StoreError};
-use crate::net::FederationTransport;
-use crate::net::address::AddressPolicy;
-use crate::net::discovery::Ports;
-use crate::net::dns::HickoryDns;
-use crate::net::https::{HttpsTransport, OutboundProxy, ProxyError, ProxyScheme, Timeouts, roots};
+use crate::keys::Keyring;
+use crate::keys::store::StoreError;
+use crate::net::{FederationTransport, NetMetrics};
 use crate::proto::ServerName;
-use crate::proto::validity::Provenance;
 use crate::proxy::body::BodyBudget;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
 use crate::proxy::gateway::{ClientTimeouts, Gateway};
@@ -102,6 +96,22 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// The way to other servers.
     pub transport: Arc<dyn FederationTransport>,
+    /// What that counts in.
+    pub net_metrics: NetMetrics,
+}
+
+impl Outside {
+    /// The real one, reached the way the settings say.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Outbound`] when the certificates or the name servers it depends on cannot be
+    /// used.
+    pub fn real(config: &Config) -> Result<Self, StartError> {
+        let net_metrics = NetMetrics::new()?;
+        let transport = transport(&config.outbound, &net_metrics)?;
+        Ok(Self { clock: Arc::new(SystemClock), transport, net_metrics })
+    }
 }
 
 /// Everything bound and ready to serve.
@@ -120,6 +130,7 @@ impl App {
     pub async fn bind(config: Config, outside: Outside) -> Result<Self, StartError> {
         let registry = Registry::new();
         register_process(&registry)?;
+        outside.net_metrics.register(&registry)?;
         let certificate = config.listen.tls.clone().map(Certificate::load).transpose()?;
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
         let socket = bind(config.listen.address, "listen.address").await?;
@@ -168,7 +179,9 @@ impl App {
             .certificate
             .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
         let keyring = self.keyring;
-        let refreshes = tokio::spawn(async move { keyring.refresh_ahead().await });
+        let refreshes = tokio::spawn(async move {
+            tokio::join!(keyring.probe(), keyring.refresh_ahead());
+        });
         self.listener.serve(self.stop.subscribe()).await;
         refreshes.abort();
         ended.send_replace(true);
@@ -230,109 +243,6 @@ fn proxy(config: &Config) -> Result<HttpProxy<Forwarder>, StartError> {
 /// The name keys are asked for as, and the `Host` of requests that came without one.
 fn main_name(config: &Config) -> Result<ServerName, StartError> {
     config.server_names.first().cloned().ok_or(StartError::Unnamed)
-}
-
-/// A keyring for use beside no gate: real clock, real network, over `store`.
-///
-/// # Errors
-///
-/// When the rules made at run time cannot be read from the store, or other servers cannot be reached
-/// the way the settings say.
-pub async fn keyring_alone(
-    config: &Config,
-    store: Arc<dyn KeyStore>,
-) -> Result<Keyring, StartError> {
-    let transport = transport(&config.outbound)?;
-    let outside = Outside { clock: Arc::new(SystemClock), transport };
-    keyring(config, &outside, &Registry::new(), Some(store)).await
-}
-
-/// A keyring as the settings have it, over `store`.
-async fn keyring(
-    config: &Config,
-    outside: &Outside,
-    registry: &Registry,
-    store: Option<Arc<dyn KeyStore>>,
-) -> Result<Keyring, StartError> {
-    let made = match &store {
-        Some(store) => store.load_rules().await?,
-        None => Rules::default(),
-    };
-    let rules = Rulebook::new(rules(config), made);
-    let mut stages = Vec::new();
-    for KeySource { kind, head_start } in &config.keys.sources {
-        let transport = Arc::clone(&outside.transport);
-        let mut sources: Vec<Arc<dyn KeyFetcher>> = Vec::new();
-        match kind {
-            Provenance::Homeserver => sources.push(Arc::new(HomeserverFetcher::new(
-                config.homeserver.clone(),
-                main_name(config)?,
-                rules.clone(),
-                Arc::clone(&outside.clock),
-            ))),
-            Provenance::Notary => {
-                for notary in &config.notaries {
-                    let transport = Arc::clone(&transport);
-                    let notary = NotaryFetcher::new(transport, rules.clone(), notary.clone());
-                    sources.push(Arc::new(notary));
-                }
-            }
-            Provenance::Origin => {
-                sources.push(Arc::new(OriginFetcher::new(transport, rules.clone())));
-            }
-        }
-        stages.push(Stage { sources, head_start: *head_start });
-    }
-    Ok(Keyring::new(KeyringParts {
-        cache: KeyCache::new(config.keys.cache_bytes_max as u64),
-        store,
-        stages,
-        clock: Arc::clone(&outside.clock),
-        metrics: KeyMetrics::new(registry)?,
-        policy: KeyPolicy {
-            fetch_timeout: config.keys.fetch_timeout,
-            agreement: config.keys.agreement,
-            binding: config.keys.binding,
-            first_seen: FirstSeenRates {
-                in_all: config.keys.first_seen_per_second,
-                per_network: config.keys.first_seen_per_second_per_network,
-            },
-        },
-        rules,
-    }))
-}
-
-/// The pins and bans of the settings.
-fn rules(config: &Config) -> Rules {
-    let pins = config.pins.iter();
-    Rules {
-        pins: pins.map(|pin| (pin.server_name.clone(), pin.verify_keys.clone())).collect(),
-        banned_keys: config.keys.banned.iter().copied().collect(),
-        banned_key_ids: config.keys.banned_key_ids.iter().cloned().collect(),
-        banned_servers: config.keys.banned_servers.iter().cloned().collect(),
-    }
-}
-
-/// The durable store, where there is to be one.
-fn store(config: &Config, clock: &dyn Clock) -> Result<Option<Arc<dyn KeyStore>>, StartError> {
-    let path = match &config.keys.store {
-        Store::Memory => return Ok(None),
-        Store::File(path) => path,
-        Store::FileIfPossible(path) if path.parent().is_some_and(Path::is_dir) => path,
-        Store::FileIfPossible(path) => {
-            warn!(
-                ?path,
-                "the folder of keys.store does not exist: keys are kept in memory only, and fetched \
-                 again after a restart; create it, or set keys.store"
-            );
-            return Ok(None);
-        }
-    };
-    let Opened { store, moved_aside } = FileStore::open(path, clock.now())?;
-    if let Some(aside) = moved_aside {
-        warn!(?path, ?aside, "the file of keys was damaged, has been moved aside and begun anew");
-    }
-    Ok(Some(Arc::new(store)))
 }
 
 /// The token that the admin API asks for.
@@ -399,8 +309,7 @@ fn register_mode(registry: &Registry, mode: Mode) -> Result<(), StartError> {
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let outside =
-            Outside { clock: Arc::new(SystemClock), transport: transport(&config.outbound)? };
+        let outside = Outside::real(&config)?;
         let observing = config.mode == Mode::Observe;
         let app = App::bind(config, outside).await?;
         let stop = app.stopper();
@@ -431,40 +340,4 @@ fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "cannot notify the service manager");
     }
-}
-
-/// The real way to other servers.
-///
-/// # Errors
-///
-/// [`StartError::Outbound`] when the certificates or the name servers it depends on cannot be used.
-pub fn transport(outbound: &Outbound) -> Result<Arc<dyn FederationTransport>, StartError> {
-    let failed = |error: &dyn std::fmt::Display| StartError::Outbound(error.to_string());
-    let roots = match &outbound.ca_file {
-        Some(path) => roots::from_file(path).map_err(|error| failed(&error))?,
-        None => roots::from_system(),
-    };
-    let dns = if outbound.dns_servers.is_empty() {
-        HickoryDns::from_system()
-    } else {
-        HickoryDns::with_servers(&outbound.dns_servers)
-    };
-    let dns = Arc::new(dns.map_err(|error| failed(&error))?);
-    let policy = AddressPolicy::new(outbound.allowed_ranges.clone());
-    let proxy = outbound.proxy.as_ref().map(outbound_proxy).transpose();
-    let proxy = proxy.map_err(|error| failed(&error))?;
-    let (ports, timeouts) = (Ports::default(), Timeouts::default());
-    let transport = HttpsTransport::new(dns, policy, roots, proxy, ports, timeouts)
-        .map_err(|error| failed(&error))?;
-    Ok(Arc::new(transport))
-}
-
-fn outbound_proxy(proxy: &config::OutboundProxy) -> Result<OutboundProxy, ProxyError> {
-    let scheme = match proxy.scheme {
-        config::ProxyScheme::Http => ProxyScheme::Http,
-        config::ProxyScheme::Socks5 => ProxyScheme::Socks5,
-    };
-    let credentials =
-        proxy.credentials.as_ref().map(|both| (both.user.as_str(), both.password.as_str()));
-    OutboundProxy::new(scheme, &proxy.host, proxy.port, credentials)
 }

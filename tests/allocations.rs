@@ -43,3 +43,125 @@ fn unsorted(members: usize) -> Vec<u8> {
     let members: Vec<String> = (0..members).rev().map(|n| format!(r#""{n:06}":0"#)).collect();
     format!("{{{}}}", members.join(",")).into_bytes()
 }
+
+/// A server with this many keys, as its document, and as what it takes in the cache by itself.
+mod cached {
+    use bytes::Bytes;
+    use fedgate::config::BindingMode;
+    use fedgate::keys::cache::{KeyCache, StoredKeys};
+    use fedgate::keys::record::Source;
+    use fedgate::proto::ed25519::{BannedKeys, SigningKey};
+    use fedgate::proto::server_keys::UnverifiedServerKeys;
+    use fedgate::proto::sign::sign_json;
+    use fedgate::proto::{KeyId, ServerName, Timestamp};
+    use serde_json::{Map, Value, json};
+
+    /// What a server publishes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Shape {
+        pub(crate) keys: usize,
+        pub(crate) old_keys: usize,
+        /// Entries that are malformed.
+        pub(crate) dropped: usize,
+        /// Bytes of a field nobody knows.
+        pub(crate) filler: usize,
+    }
+
+    fn name(number: usize) -> ServerName {
+        ServerName::parse(&format!("matrix{number}.example.com")).unwrap()
+    }
+
+    fn signing_key(server: usize, key: usize) -> SigningKey {
+        let mut seed = [1; 32];
+        seed[..8].copy_from_slice(&server.to_le_bytes());
+        seed[8..16].copy_from_slice(&key.to_le_bytes());
+        SigningKey::from_seed(&seed)
+    }
+
+    /// The document of `server` that shows the keys from `first` on.
+    fn document(server: usize, first: usize, shape: Shape) -> Bytes {
+        let id = |key: usize| format!("ed25519:key{key}");
+        let public = |key| signing_key(server, key).verify_key().to_base64();
+        let mut current: Map<String, Value> = (first..first + shape.keys)
+            .map(|key| (id(key), json!({ "key": public(key) })))
+            .collect();
+        current.extend((0..shape.dropped).map(|n| (format!("rsa:key{n}"), json!({}))));
+        let old: Map<String, Value> = (10_000..10_000 + shape.old_keys)
+            .map(|key| (id(key), json!({ "key": public(key), "expired_ts": 1 })))
+            .collect();
+        let document = json!({
+            "server_name": name(server).as_str(),
+            "valid_until_ts": 10_000,
+            "verify_keys": current,
+            "old_verify_keys": old,
+            "filler": "x".repeat(shape.filler),
+        });
+        let first_id = KeyId::parse(&id(first)).unwrap();
+        let key = signing_key(server, first);
+        sign_json(document.to_string().as_bytes(), &name(server), &first_id, &key).unwrap().into()
+    }
+
+    /// Bytes that each of `servers` cached servers takes, as counted and as weighed, and those of its documents.
+    pub(crate) fn per_server(
+        servers: usize,
+        shape: Shape,
+        documents: usize,
+    ) -> (usize, usize, usize) {
+        let raw: Vec<Vec<Bytes>> = (0..servers)
+            .map(|server| (0..documents).map(|n| document(server, n, shape)).collect())
+            .collect();
+        let cache = KeyCache::new(1 << 30);
+        let counted = allocation_counter::measure(|| {
+            for (server, raw) in raw.iter().enumerate() {
+                for (time, raw) in raw.iter().enumerate() {
+                    let raw = Bytes::copy_from_slice(raw);
+                    let keys = UnverifiedServerKeys::parse(raw).unwrap();
+                    let keys = keys.verify(&name(server), &BannedKeys::new([])).unwrap();
+                    let fetched_at = Timestamp::from_ms(time as u64);
+                    let stored = StoredKeys { keys, fetched_at, source: Source::Origin };
+                    cache.insert(stored, BindingMode::Enforce, None);
+                }
+            }
+            cache.size();
+        });
+        let (kept, weighed) = cache.size();
+        assert_eq!(kept, servers as u64);
+        let counted = usize::try_from(counted.bytes_current).unwrap();
+        let text: usize = raw.iter().flatten().map(Bytes::len).sum();
+        (counted / servers, usize::try_from(weighed).unwrap() / servers, text / servers)
+    }
+}
+
+/// The bound on the cache is one only if a server counts as what it takes, whatever it publishes.
+#[test]
+fn f9_a_cached_server_counts_as_what_it_takes() {
+    let plain = cached::Shape { keys: 1, old_keys: 0, dropped: 0, filler: 0 };
+    let cases = [
+        // Enough of the small ones for the cache's own tables not to count.
+        ("one key", 2_000, plain, 1),
+        ("one document after another", 1_000, plain, 8),
+        ("two keys and old ones", 1_000, cached::Shape { keys: 2, old_keys: 5, ..plain }, 1),
+        ("a large document", 100, cached::Shape { filler: 50_000, ..plain }, 1),
+        (
+            "as many keys as there may be",
+            10,
+            cached::Shape { keys: 128, old_keys: 128, ..plain },
+            8,
+        ),
+        ("malformed entries", 1_000, cached::Shape { dropped: 120, ..plain }, 1),
+    ];
+    for (what, servers, shape, documents) in cases {
+        let (counted, weighed, text) = cached::per_server(servers, shape, documents);
+        let percent = weighed * 100 / counted;
+        println!("{what}: {counted} B ({text} B of documents), weighed as {weighed}, {percent} %");
+        assert!((95..=130).contains(&percent), "{what}: {counted} B, weighed as {weighed}");
+    }
+}
+
+/// Servers by the ten thousand are kept; what is known of one must not be many times what it says.
+#[test]
+fn a_cached_server_takes_little_more_than_its_document() {
+    let plain = cached::Shape { keys: 1, old_keys: 0, dropped: 0, filler: 0 };
+    let (counted, _, text) = cached::per_server(2_000, plain, 1);
+    assert!(counted < text + 1_200, "{counted} B with {text} B of text");
+}

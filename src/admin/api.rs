@@ -4,6 +4,7 @@
 use std::fmt;
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::keys::Keyring;
@@ -11,7 +12,7 @@ use crate::keys::keyring::AmendError;
 use crate::keys::rules::Change;
 use crate::keys::rules::form::{ChangeForm, RulesForm};
 use crate::keys::store::StoreError;
-use crate::proto::ServerName;
+use crate::proto::{KeyId, ServerName};
 
 /// Where the API begins.
 pub const PREFIX: &str = "/api/v1";
@@ -37,6 +38,16 @@ pub struct Failure {
 
 type Answered = Result<Value, Failure>;
 
+/// What an inquiry is to be about.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Asked {
+    /// The keys to ask for; those that the server shows, and those known, unless given.
+    key_ids: Vec<String>,
+    /// Whether to say only what is known.
+    offline: bool,
+}
+
 impl Api {
     /// The API over `keyring`.
     pub const fn new(keyring: Keyring) -> Self {
@@ -55,11 +66,12 @@ impl Api {
             ("GET", ["keys"]) => self.list(query).await,
             ("DELETE", ["keys", server]) => self.flush(&named(server)?).await,
             ("POST", ["keys", server, "refresh"]) => self.refresh(&named(server)?).await,
+            ("POST", ["keys", server, "inquiry"]) => self.inquire(&named(server)?, body).await,
             ("GET", ["rules"]) => Ok(self.rules()),
             ("POST", ["rules"]) => self.amend(body).await,
             (_, ["" | "keys"]) => Err(not_allowed("GET")),
             (_, ["keys", _]) => Err(not_allowed("DELETE")),
-            (_, ["keys", _, "refresh"]) => Err(not_allowed("POST")),
+            (_, ["keys", _, "inquiry" | "refresh"]) => Err(not_allowed("POST")),
             (_, ["rules"]) => Err(not_allowed("GET, POST")),
             _ => Err(failure(
                 StatusCode::NOT_FOUND,
@@ -98,6 +110,19 @@ impl Api {
             Ok(valid) => Ok(json!({ "server_name": server.as_str(), "valid_keys": valid })),
             Err(error) => Err(failure(StatusCode::BAD_GATEWAY, error)),
         }
+    }
+
+    /// `POST /keys/NAME/inquiry`: all there is to say of a server, with every source asked.
+    async fn inquire(&self, server: &ServerName, body: &[u8]) -> Answered {
+        let asked: Asked = serde_json::from_slice(body).map_err(bad)?;
+        let ids = asked.key_ids.iter().map(|id| KeyId::parse(id));
+        let ids: Vec<KeyId> = ids.collect::<Result<_, _>>().map_err(bad)?;
+        let inquiry = if asked.offline {
+            self.keyring.look_at(server).await
+        } else {
+            self.keyring.inquire(server, &ids).await
+        };
+        Ok(json!(inquiry))
     }
 
     /// `GET /rules`: those of the settings and those made at run time.

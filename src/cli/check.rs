@@ -1,6 +1,7 @@
 //! `fedgate check`: is everything there that the settings name?
 
 mod probes;
+mod store;
 mod tls;
 
 use comfy_table::{ContentArrangement, Table};
@@ -89,6 +90,7 @@ fn findings(config: &Config) -> Vec<Finding> {
     findings.extend(probes::ports(config));
     findings.extend(probes::homeserver(config, &SystemClock));
     findings.extend(probes::admin_exposed(config));
+    findings.push(store::store(config));
     findings.push(probes::resolver(config));
     findings.extend(probes::open_files(config));
     findings

@@ -22,6 +22,7 @@ use super::{Exit, Failure};
 use crate::app::{App, Outside};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sources};
+use crate::net::NetMetrics;
 use crate::net::address::AddressPolicy;
 use crate::net::discovery::Ports;
 use crate::net::dns::HickoryDns;
@@ -157,15 +158,19 @@ async fn start_gate(homeserver: &Homeserver, authority: &Authority) -> Result<Ap
         Config::load(&Sources::from_text("demo", settings)).map_err(DemoError::from_display)?;
     // The remote servers live on loopback, which the gate would not dial otherwise.
     let loopback = "127.0.0.0/8".parse().map_err(DemoError::from_display)?;
+    let net_metrics = NetMetrics::new().map_err(DemoError::from_display)?;
+    let dns = HickoryDns::from_system(&net_metrics).map_err(DemoError::from_display)?;
     let transport = HttpsTransport::new(
-        Arc::new(HickoryDns::from_system().map_err(DemoError::from_display)?),
+        Arc::new(dns),
         AddressPolicy::new(vec![loopback]),
         authority.roots()?,
         None,
         Ports::default(),
         Timeouts::default(),
+        &net_metrics,
     )?;
-    let outside = Outside { clock: Arc::new(SystemClock), transport: Arc::new(transport) };
+    let outside =
+        Outside { clock: Arc::new(SystemClock), transport: Arc::new(transport), net_metrics };
     Ok(App::bind(config, outside).await?)
 }
 

@@ -1,36 +1,33 @@
 //! `fedgate keys`: what is known of other servers' keys, and the operator's hand on them.
 
-mod desk;
+pub(super) mod desk;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::desk::{Desk, MayBegin, Undone};
+use super::inquiry::{self, Inspect};
 use super::out::Out;
-use super::{Exit, Failure, SettingsArguments, times};
-use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Store};
-use crate::keys::known::KnownKeys;
-use crate::keys::record::{Binding, ServerRecord};
+use super::{Exit, Failure, SettingsArguments};
 use crate::keys::rules::form::{ChangeForm, SubjectForm};
-use crate::keys::store::{FileStore, KeyStore as _};
-use crate::keys::{KeyAnswer, known};
-use crate::proto::ed25519::BannedKeys;
-use crate::proto::{ServerName, Timestamp};
+use crate::proto::ServerName;
 
-/// `fedgate keys`. All of them ask the fedgate that runs, and work on the file `keys.store` when none
-/// does.
+/// `fedgate keys`.
+#[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    inspect: Inspect,
+}
+
+/// The verbs. All of them ask the fedgate that runs, and work on the file `keys.store` when none does.
 #[derive(clap::Subcommand, Debug)]
-pub(super) enum Command {
+enum Command {
+    /// The same as `fedgate keys SERVER`, for servers called like one of these verbs
+    Inspect(Inspect),
     /// Print the names of all servers whose keys are kept
     List(Settings),
-    /// Print what is kept of one server: keys, who has shown them, and until when they may be used
-    Show {
-        /// The server's name
-        server: String,
-        #[command(flatten)]
-        settings: Settings,
-    },
     /// Let go of all that is known of one server, so that its keys are learnt anew
     Flush {
         /// The server's name
@@ -98,24 +95,13 @@ pub(super) struct Settings {
     json: bool,
 }
 
-/// One key as it is shown.
-#[derive(Debug, Serialize)]
-struct Shown {
-    key_id: String,
-    key: String,
-    verdict: String,
-    learnt_from: &'static str,
-    first_seen_ts: u64,
-    witnesses: Vec<String>,
-    conflict: Option<String>,
-}
-
-pub(super) fn run(command: &Command, out: &mut Out) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure> {
+    let Some(command) = &arguments.command else {
+        return inquiry::run(&arguments.inspect, out);
+    };
     let done = match command {
+        Command::Inspect(inspect) => return inquiry::run(inspect, out),
         Command::List(settings) => list(settings, out),
-        Command::Show { server, settings } => {
-            show_kept(server, settings, out).map_err(Undone::from)
-        }
         Command::Flush { server, settings } => flush(server, settings, out),
         Command::Refresh { server, settings } => refresh(server, settings, out),
         Command::Pin { server, key_id, key, settings } => {
@@ -146,7 +132,7 @@ pub(super) fn run(command: &Command, out: &mut Out) -> Result<Exit, Failure> {
     }
 }
 
-fn parse(server: &str) -> Result<ServerName, Failure> {
+pub(super) fn parse(server: &str) -> Result<ServerName, Failure> {
     ServerName::parse(server)
         .map_err(|error| Failure::usage(format!("error: {server:?} is no server name: {error}")))
 }
@@ -265,96 +251,4 @@ fn rule_lines(rules: &Value) -> Vec<String> {
     }
     lines.extend(texts(rules, "banned_keys").map(|key| format!("ban --key {key}")));
     lines
-}
-
-/// The file of keys that the settings name. It is not made where there is none.
-fn open(settings: &Settings) -> Result<(FileStore, Config), Failure> {
-    let config = settings.settings.load()?;
-    let path = match &config.keys.store {
-        Store::Memory => {
-            return Err(Failure::usage(
-                "error: keys.store is \"\": keys are kept in memory only, and end with the process",
-            ));
-        }
-        Store::File(path) | Store::FileIfPossible(path) => path,
-    };
-    if !path.exists() {
-        let message = format!("error: keys.store = {path:?}: there is no such file");
-        return Err(Failure { message, exit: Exit::Negative });
-    }
-    let opened = FileStore::open(path, SystemClock.now())?;
-    if let Some(aside) = opened.moved_aside {
-        let message = format!("error: keys.store was damaged; it has been moved to {aside:?}");
-        return Err(Failure { message, exit: Exit::Negative });
-    }
-    Ok((opened.store, config))
-}
-
-fn show_kept(server: &str, settings: &Settings, out: &mut Out) -> Result<Exit, Failure> {
-    let server = parse(server)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let (store, config) = open(settings)?;
-    let Some(record) = runtime.block_on(store.load(&server))? else {
-        out.line(&format!("nothing is kept of {server}"))?;
-        return Ok(Exit::Negative);
-    };
-    let shown = describe(record, &server, &config, SystemClock.now());
-    show(&shown, settings.json, out)
-}
-
-fn describe(
-    record: ServerRecord,
-    server: &ServerName,
-    config: &Config,
-    now: Timestamp,
-) -> Vec<Shown> {
-    let banned = BannedKeys::new(config.keys.banned.iter().copied());
-    let bindings = record.bindings.clone();
-    let (known, _) = KnownKeys::from_record(record, server, &banned);
-    bindings.into_iter().map(|binding| shown(binding, &known, now)).collect()
-}
-
-fn shown(binding: Binding, known: &KnownKeys, now: Timestamp) -> Shown {
-    let verdict = match known.answer(&binding.id, now) {
-        KeyAnswer::Valid(key) => {
-            let left = times::span(key.effective_until.since(now));
-            format!("valid for {left}, until {}", times::show(key.effective_until))
-        }
-        KeyAnswer::Expired { effective_until } => {
-            format!("expired {}", times::show(effective_until))
-        }
-        KeyAnswer::Retired { expired_ts } => format!("retired {}", times::show(expired_ts)),
-        KeyAnswer::Banned(banned) => format!("banned: {banned}"),
-        KeyAnswer::Unknown => "bound; no current document shows it".to_owned(),
-    };
-    let conflict = binding.conflict.map(|other| {
-        format!("{} by {} {}", other.key.to_base64(), other.source, times::show(other.at))
-    });
-    Shown {
-        key_id: binding.id.as_str().to_owned(),
-        key: binding.key.to_base64(),
-        verdict,
-        learnt_from: known::label(binding.learnt_from),
-        first_seen_ts: binding.first_seen.as_ms(),
-        witnesses: binding.witnesses.iter().map(ToString::to_string).collect(),
-        conflict,
-    }
-}
-
-fn show(keys: &[Shown], json: bool, out: &mut Out) -> Result<Exit, Failure> {
-    if json {
-        out.json(&keys)?;
-        return Ok(Exit::Fine);
-    }
-    // No table: a key that is broken over lines cannot be copied.
-    for key in keys {
-        out.line(&format!("{} {}", key.key_id, key.key))?;
-        out.line(&format!("  {}", key.verdict))?;
-        let first_seen = times::show(Timestamp::from_ms(key.first_seen_ts));
-        out.line(&format!("  shown by {}; first seen {first_seen}", key.witnesses.join(", ")))?;
-        if let Some(conflict) = &key.conflict {
-            out.line(&format!("  another key was shown: {conflict}"))?;
-        }
-    }
-    Ok(Exit::Fine)
 }

@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod healthcheck;
 mod http;
+mod inquiry;
 mod keys;
 mod out;
 mod run;
@@ -45,9 +46,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Ask a running fedgate whether it is healthy (for container health checks)
     Healthcheck(healthcheck::Arguments),
-    /// Look into the file of keys, or let go of a server's keys, while fedgate is stopped
-    #[command(subcommand)]
-    Keys(keys::Command),
+    /// Find out how a server's keys are got and whether its requests would pass; list and flush keys
+    Keys(keys::Arguments),
     /// Print the manual page of fedgate or of one of its commands
     Man(generate::Man),
     /// Stand in front of the homeserver until SIGTERM
@@ -164,7 +164,7 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, out),
-        Command::Keys(command) => keys::run(&command, out),
+        Command::Keys(arguments) => keys::run(&arguments, out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command(), out),
         Command::Run(arguments) => run::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments, out),

@@ -37,6 +37,42 @@ pub(super) fn span(time: Duration) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// `2026-11-21 10:00 UTC`.
+pub(super) fn minute(time: Timestamp) -> String {
+    if time.as_ms() > RFC3339_MS_MAX {
+        return "after the year 9999".to_owned();
+    }
+    let at = UNIX_EPOCH + Duration::from_millis(time.as_ms());
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    let (date, clock) = text.split_once('T').unwrap_or((&text, ""));
+    let clock: String = clock.chars().take("10:00".len()).collect();
+    format!("{date} {clock} UTC")
+}
+
+/// A point in time, and how far it is from `now`: `2026-11-21 10:00 UTC, in 5 days`.
+pub(super) fn around(time: Timestamp, now: Timestamp) -> String {
+    let at = minute(time);
+    if time == now {
+        return format!("{at}, now");
+    }
+    if time > now {
+        format!("{at}, in {}", rough(time.since(now)))
+    } else {
+        format!("{at}, {} ago", rough(now.since(time)))
+    }
+}
+
+/// A span of time in its largest unit.
+pub(super) fn rough(time: Duration) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let seconds = time.as_secs();
+    let unit = UNITS.into_iter().find(|(unit, _)| seconds >= *unit);
+    let Some((unit, name)) = unit else { return "less than a second".to_owned() };
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +100,22 @@ mod tests {
     fn what_is_no_time_is_refused() {
         for text in ["", "yesterday", "1969-12-31T23:59:59Z", "-1"] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_told_by_their_distance() {
+        let now = parse("2026-11-21T10:00:30Z").expect("a time");
+        for (time, told) in [
+            ("2026-11-21T10:00:30Z", "2026-11-21 10:00 UTC, now"),
+            ("2026-11-26T10:00:30Z", "2026-11-26 10:00 UTC, in 5 days"),
+            ("2026-11-26T10:00:29Z", "2026-11-26 10:00 UTC, in 4 days"),
+            ("2026-11-21T11:00:30Z", "2026-11-21 11:00 UTC, in 1 hour"),
+            ("2026-11-21T09:58:30Z", "2026-11-21 09:58 UTC, 2 minutes ago"),
+            ("2026-11-21T10:00:29.5Z", "2026-11-21 10:00 UTC, less than a second ago"),
+            ("9007199254740991", "after the year 9999, in 104229212 days"),
+        ] {
+            assert_eq!(around(parse(time).expect("a time"), now), told);
         }
     }
 }

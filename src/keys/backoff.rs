@@ -80,6 +80,17 @@ impl Floors {
         })
     }
 
+    /// How much longer `server` is not to be asked.
+    pub(crate) async fn remaining(&self, server: &ServerName, now: Timestamp) -> Option<Duration> {
+        self.cache.get(server).await?.remaining(now)
+    }
+
+    /// How many servers are remembered.
+    pub(crate) async fn size(&self) -> u64 {
+        self.cache.run_pending_tasks().await;
+        self.cache.entry_count()
+    }
+
     /// A fetch gave a valid key: whatever went wrong before is over.
     pub(crate) async fn succeeded(&self, server: &ServerName) {
         self.cache.invalidate(server).await;

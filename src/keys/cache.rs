@@ -1,9 +1,9 @@
 //! Keys in memory: the hot tier, bounded in bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use moka::future::Cache;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
 
 use super::known::{Collision, KnownKeys};
 use super::record::Source;
@@ -13,7 +13,7 @@ use crate::proto::{ServerName, Timestamp};
 
 /// What an entry takes beside its keys and documents, in bytes: the name, the counters, moka's own
 /// nodes.
-const ENTRY_BYTES: usize = 512;
+const ENTRY_BYTES: usize = 352;
 
 /// A checked document with the time and the source of its fetch.
 #[derive(Clone, Debug)]
@@ -35,18 +35,11 @@ pub struct Inserted {
     pub collisions: Vec<Collision>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    known: Arc<KnownKeys>,
-    /// When a request last asked for it, in ms since the epoch.
-    used_at: AtomicU64,
-}
-
 /// Keeps keys in memory, bounded. When it is full, a TinyLFU filter decides who stays: servers seen
 /// once do not push out those that are seen often.
 #[derive(Clone, Debug)]
 pub struct KeyCache {
-    entries: Cache<ServerName, Arc<Entry>>,
+    entries: Cache<ServerName, Arc<KnownKeys>>,
 }
 
 impl KeyCache {
@@ -54,102 +47,93 @@ impl KeyCache {
     pub fn new(bytes_max: u64) -> Self {
         let entries = Cache::builder()
             .max_capacity(bytes_max)
-            .weigher(|_: &ServerName, entry: &Arc<Entry>| {
-                u32::try_from(entry.known.size_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
+            .weigher(|_: &ServerName, known: &Arc<KnownKeys>| {
+                u32::try_from(known.size_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
             })
             .build();
         Self { entries }
     }
 
     /// What is in memory of the keys of `server`, for a request at `now`.
-    pub async fn get(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        let entry = self.entries.get(server).await?;
-        entry.used_at.store(now.as_ms(), Ordering::Relaxed);
-        Some(Arc::clone(&entry.known))
+    pub fn get(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
+        let known = self.entries.get(server)?;
+        known.used(now);
+        Some(known)
     }
 
     /// The same, without counting it as use.
-    pub async fn peek(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        self.entries.get(server).await.map(|entry| Arc::clone(&entry.known))
+    pub fn peek(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        self.entries.get(server)
     }
 
     /// Takes in what a store had, unless something newer came first.
-    pub async fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
-        let entry = Arc::new(Entry { known, used_at: AtomicU64::new(now.as_ms()) });
-        self.entries.entry(server.clone()).or_insert(entry).await;
+    pub fn restore(&self, server: &ServerName, known: Arc<KnownKeys>, now: Timestamp) {
+        known.used(now);
+        self.entries.entry(server.clone()).or_insert(known);
     }
 
     /// Adds a document to what is known of its server (see [`KnownKeys::add`]). `base` is what the
     /// caller knows, should the cache have let go of it.
-    pub async fn insert(
+    pub fn insert(
         &self,
         keys: StoredKeys,
         mode: BindingMode,
         base: Option<&Arc<KnownKeys>>,
     ) -> Inserted {
         let server = keys.keys.server_name().clone();
-        let fetched_at = keys.fetched_at.as_ms();
+        let fetched_at = keys.fetched_at;
         let mut collisions = Vec::new();
-        let upserted = self
-            .entries
-            .entry(server)
-            .and_upsert_with(|found| {
-                let found = found.map(moka::Entry::into_value);
-                // What is fetched is fetched for a request.
-                let used_at = found
-                    .as_ref()
-                    .map_or(fetched_at, |entry| entry.used_at.load(Ordering::Relaxed));
-                let known = found.as_ref().map(|entry| &entry.known).or(base);
-                let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
-                collisions = known.add(keys, mode);
-                let (known, used_at) = (Arc::new(known), AtomicU64::new(used_at));
-                std::future::ready(Arc::new(Entry { known, used_at }))
-            })
-            .await;
-        Inserted { known: Arc::clone(&upserted.value().known), collisions }
+        let upserted = self.entries.entry(server).and_upsert_with(|found| {
+            let found = found.map(moka::Entry::into_value);
+            // What is fetched is fetched for a request.
+            let used_at = found.as_ref().map_or(fetched_at, |known| known.used_at());
+            let known = found.as_ref().or(base);
+            let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
+            collisions = known.add(keys, mode);
+            known.used(used_at);
+            Arc::new(known)
+        });
+        Inserted { known: upserted.into_value(), collisions }
     }
 
     /// Every server that a request has asked for since `since`, with what is known of it.
     pub fn used_since(&self, since: Timestamp) -> Vec<(ServerName, Arc<KnownKeys>)> {
-        let used = |entry: &Entry| entry.used_at.load(Ordering::Relaxed) >= since.as_ms();
         self.entries
             .iter()
-            .filter(|(_, entry)| used(entry))
-            .map(|(server, entry)| ((*server).clone(), Arc::clone(&entry.known)))
+            .filter(|(_, known)| known.used_at() >= since)
+            .map(|(server, known)| ((*server).clone(), known))
             .collect()
     }
 
     /// Lets go of what is known of `server`.
-    pub async fn forget(&self, server: &ServerName) {
-        self.entries.invalidate(server).await;
+    pub fn forget(&self, server: &ServerName) {
+        self.entries.invalidate(server);
     }
 
     /// Changes what is known of every server that `wanted` picks.
-    pub async fn revise(
+    pub fn revise(
         &self,
         wanted: impl Fn(&KnownKeys) -> bool,
         change: impl Fn(&ServerName, &KnownKeys) -> KnownKeys,
     ) {
-        let picked = self.entries.iter().filter(|(_, entry)| wanted(&entry.known));
+        let picked = self.entries.iter().filter(|(_, known)| wanted(known));
         let servers: Vec<ServerName> = picked.map(|(server, _)| (*server).clone()).collect();
         for server in servers {
-            self.entries
-                .entry(server.clone())
-                .and_compute_with(|found| {
-                    let changed = found.map(moka::Entry::into_value).map(|entry| {
-                        let known = Arc::new(change(&server, &entry.known));
-                        let used_at = AtomicU64::new(entry.used_at.load(Ordering::Relaxed));
-                        moka::ops::compute::Op::Put(Arc::new(Entry { known, used_at }))
-                    });
-                    std::future::ready(changed.unwrap_or(moka::ops::compute::Op::Nop))
-                })
-                .await;
+            self.entries.entry(server.clone()).and_compute_with(|found| match found {
+                None => Op::Nop,
+                Some(found) => {
+                    let known = found.into_value();
+                    let changed = change(&server, &known);
+                    changed.used(known.used_at());
+                    Op::Put(Arc::new(changed))
+                }
+            });
         }
     }
 
     /// How many servers' keys are kept, and how many bytes they take.
-    pub async fn size(&self) -> (u64, u64) {
-        self.entries.run_pending_tasks().await;
+    pub fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
         (self.entries.entry_count(), self.entries.weighted_size())
     }
 }

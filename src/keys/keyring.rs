@@ -1,22 +1,27 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 mod flight;
+mod inquire;
+mod look;
 mod operator;
 mod refresh;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::flight::{Flight, FlightEnd, Quest};
+pub(super) use self::look::is_published;
+use self::look::{Look, all_retired};
 pub use self::operator::AmendError;
-use super::backoff::{Floors, Memory};
+use super::backoff::Floors;
 use super::budget::{Budget, FirstSeenRates};
 use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
@@ -26,7 +31,7 @@ use super::rules::{Banned, Rulebook};
 use super::store::KeyStore;
 use crate::clock::Clock;
 use crate::config::BindingMode;
-use crate::proto::validity::{Provenance, TrustedKey};
+use crate::proto::validity::TrustedKey;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// How many fetches run at one time, and how many may run or wait for a place; further ones are
@@ -50,9 +55,6 @@ const TURNS_MAX: usize = 4;
 
 /// When to try again after we had no room for a fetch: about as long as a full house takes to empty.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
-
-/// The key ID under which policy servers sign events. No server publishes it, so nobody is asked.
-const POLICY_SERVER_KEY: &str = "ed25519:policy_server";
 
 /// Finds the keys of other servers. Clones share everything.
 #[derive(Clone)]
@@ -127,10 +129,6 @@ struct Inner {
 
 /// What is known of one requested key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the usual one, and short-lived"
-)]
 pub enum KeyAnswer {
     /// The operator, or fedgate itself, refuses it.
     Banned(Banned),
@@ -177,19 +175,12 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What can be said without asking anybody.
-enum Look {
-    /// All there is to say.
-    Answers(Vec<KeyAnswer>),
-    /// The sources have just failed.
-    Unavailable(KeysUnavailable),
-    /// These keys have to be asked for; with whatever is known of their server.
-    Ask(Vec<KeyId>, Option<Arc<KnownKeys>>),
-}
-
 impl Keyring {
     /// A keyring of these parts. Needs a Tokio runtime when it is used.
     pub fn new(parts: KeyringParts) -> Self {
+        if let Some(store) = &parts.store {
+            parts.metrics.store_size(store.size());
+        }
         Self(Arc::new(Inner {
             floors: Floors::new(),
             budget: Budget::new(parts.policy.first_seen),
@@ -217,7 +208,16 @@ impl Keyring {
         ids: &[KeyId],
         client: IpAddr,
     ) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
-        let (source, answers) = self.find(origin, ids, client).await;
+        let now = self.0.parts.clock.now();
+        let cached = self.0.parts.cache.get(origin, now);
+        if let Some(known) = &cached
+            && let Some(answers) = self.0.valid_answers(origin, known, ids, now)
+        {
+            self.0.parts.metrics.hit();
+            return Ok(answers);
+        }
+        // In a box: the usual way does not carry the room it takes.
+        let (source, answers) = Box::pin(self.find(origin, ids, client, cached)).await;
         let result = match &answers {
             Ok(answers) => answers.iter().map(LookupResult::of).min(),
             Err(_) => Some(LookupResult::Unavailable),
@@ -226,17 +226,25 @@ impl Keyring {
         answers
     }
 
+    /// Finds out which sources can be asked, before a request needs them.
+    pub async fn probe(&self) {
+        let sources = self.0.parts.stages.iter().flat_map(|stage| &stage.sources);
+        join_all(sources.map(|source| source.probe())).await;
+    }
+
     async fn find(
         &self,
         origin: &ServerName,
         ids: &[KeyId],
         client: IpAddr,
+        mut cached: Option<Arc<KnownKeys>>,
     ) -> (LookupSource, Result<Vec<KeyAnswer>, KeysUnavailable>) {
         // A fetch that was under way before this lookup ends before this deadline.
         let deadline = Instant::now() + self.0.parts.policy.fetch_timeout;
         for _ in 0..TURNS_MAX {
             let now = self.0.parts.clock.now();
-            let (ask, known) = match self.0.look(origin, ids, now).await {
+            let cached = cached.take().or_else(|| self.0.parts.cache.get(origin, now));
+            let (ask, known) = match self.0.look(origin, ids, now, cached).await {
                 Look::Answers(answers) => return (LookupSource::Memory, Ok(answers)),
                 Look::Unavailable(error) => return (LookupSource::Memory, Err(error)),
                 Look::Ask(ask, known) => (ask, known),
@@ -266,152 +274,7 @@ impl Keyring {
     }
 }
 
-/// Whether all of `ids` are known as retired.
-fn all_retired(known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
-    ids.iter().all(|id| matches!(known.answer(id, now), KeyAnswer::Retired { .. }))
-}
-
 impl Inner {
-    /// What is known of the keys of `server`: in memory, else in the store.
-    async fn known(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        loop {
-            if let Some(known) = self.parts.cache.get(server, now).await {
-                return Some(known);
-            }
-            let flushes = self.flushes.load(Ordering::SeqCst);
-            let known = self.stored(server).await?;
-            self.parts.cache.restore(server, Arc::clone(&known), now).await;
-            if self.flushes.load(Ordering::SeqCst) == flushes {
-                return Some(known);
-            }
-            // What was read may have been let go of meanwhile.
-            self.parts.cache.forget(server).await;
-        }
-    }
-
-    /// What the store has of the keys of `server`, verified again.
-    async fn stored(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        let record = match self.parts.store.as_ref()?.load(server).await {
-            Ok(record) => record?,
-            Err(error) => {
-                self.parts.metrics.store_failed(&error);
-                tracing::warn!(target: "fedgate::keys", %server, %error, "cannot read stored keys");
-                return None;
-            }
-        };
-        let rules = self.parts.rules.in_force();
-        let (known, refused) = KnownKeys::from_record(record, server, rules.banned());
-        for reason in refused {
-            tracing::warn!(target: "fedgate::keys", %server, reason, "a stored document is not used");
-        }
-        Some(Arc::new(known))
-    }
-
-    /// The same on our own behalf: it does not count as use.
-    async fn known_unused(&self, server: &ServerName, now: Timestamp) -> Option<Arc<KnownKeys>> {
-        match self.parts.cache.peek(server).await {
-            Some(known) => Some(known),
-            None => self.known(server, now).await,
-        }
-    }
-
-    /// What can be said of the key `id` of `server`: the operator's word, else what `known` says, as
-    /// far as enough witnesses agree.
-    fn answer(
-        &self,
-        server: &ServerName,
-        known: Option<&KnownKeys>,
-        id: &KeyId,
-        now: Timestamp,
-    ) -> KeyAnswer {
-        let rules = self.parts.rules.in_force();
-        if let Some(answer) = rules.answer(server, id, now) {
-            return answer;
-        }
-        match known {
-            Some(known) if known.body(id).is_some_and(|key| rules.banned().contains(key)) => {
-                KeyAnswer::Banned(Banned::Key)
-            }
-            Some(known) if self.is_agreed(known, id) => known.answer(id, now),
-            Some(_) | None => KeyAnswer::Unknown,
-        }
-    }
-
-    /// Whether enough independent witnesses have shown the body of `id`.
-    fn is_agreed(&self, known: &KnownKeys, id: &KeyId) -> bool {
-        let wanted = self.parts.policy.agreement;
-        wanted <= 1 || known.witnesses(id) >= wanted
-    }
-
-    /// Whether one of `ids` would be valid if only enough witnesses had shown it.
-    fn lacks_witnesses(&self, known: &KnownKeys, ids: &[KeyId], now: Timestamp) -> bool {
-        let lacks = |id: &KeyId| {
-            matches!(known.answer(id, now), KeyAnswer::Valid(_)) && !self.is_agreed(known, id)
-        };
-        ids.iter().any(lacks)
-    }
-
-    /// The answers after a fetch, and the source they rest on; none if the fetch was for other keys.
-    fn conclude(
-        &self,
-        origin: &ServerName,
-        known: &KnownKeys,
-        origin_spoke: bool,
-        ids: &[KeyId],
-        asked: &[KeyId],
-    ) -> Option<(Provenance, Vec<KeyAnswer>)> {
-        let now = self.parts.clock.now();
-        let answer = |id| self.answer(origin, Some(known), id, now);
-        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
-        let valid = answers.iter().position(|answer| matches!(answer, KeyAnswer::Valid(_)));
-        if valid.is_none() && !origin_spoke && !all_retired(known, asked, now) {
-            return None;
-        }
-        let decisive = valid.and_then(|at| ids.get(at)).or(asked.first());
-        let source = decisive.and_then(|id| known.source_of(id)).unwrap_or(Provenance::Origin);
-        Some((source, answers))
-    }
-
-    async fn look(&self, origin: &ServerName, ids: &[KeyId], now: Timestamp) -> Look {
-        if let Some(answers) = self.ruled(origin, ids, now) {
-            return Look::Answers(answers);
-        }
-        let known = self.known(origin, now).await;
-        let answer = |id| self.answer(origin, known.as_deref(), id, now);
-        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
-        if answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_))) {
-            return Look::Answers(answers);
-        }
-        let settled = |id: &KeyId, answer: &KeyAnswer| {
-            matches!(answer, KeyAnswer::Banned(_))
-                || known.as_ref().is_some_and(|known| known.is_surely_retired(id, now))
-        };
-        let open = |(id, answer): &(&KeyId, &KeyAnswer)| is_published(id) && !settled(id, answer);
-        let ask: Vec<KeyId> =
-            ids.iter().zip(&answers).filter(open).map(|(id, _)| id.clone()).collect();
-        if ask.is_empty() {
-            return Look::Answers(answers);
-        }
-        match (self.floors.recall(origin, now).await, known) {
-            // What the origin lists, and too few have shown, is not absent.
-            (Some(Memory::Absent), Some(known)) if self.lacks_witnesses(&known, &ask, now) => {
-                Look::Ask(ask, Some(known))
-            }
-            // Without the document the origin gave (the store may have let go of it), nothing can
-            // be said of a key that is not the one that was asked for then.
-            (Some(Memory::Absent), Some(_)) => Look::Answers(answers),
-            (Some(Memory::Failed { .. }), Some(known)) if all_retired(&known, &ask, now) => {
-                Look::Answers(answers)
-            }
-            (Some(Memory::Failed { remaining, causes }), _) => Look::Unavailable(KeysUnavailable {
-                retry_after: remaining,
-                causes: format!("not asked again yet; last time: {causes}"),
-            }),
-            (Some(Memory::Absent), None) => Look::Ask(ask, None),
-            (None, known) => Look::Ask(ask, known),
-        }
-    }
-
     /// The running fetch for `origin`.
     fn running(&self, origin: &ServerName) -> Option<Flight> {
         let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -460,11 +323,6 @@ impl Inner {
         flights.insert(origin.clone(), flight.clone());
         Ok(flight)
     }
-}
-
-/// Whether a server may publish such a key at all: nobody is asked for the others.
-fn is_published(id: &KeyId) -> bool {
-    id.is_ed25519() && id.as_str() != POLICY_SERVER_KEY
 }
 
 #[cfg(test)]

@@ -4,18 +4,18 @@
 //! and renews them, it does not take away what another one said (the sytest notary cases; Synapse
 //! 5305 and 5307). Only the origin itself takes a key back.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::StoredKeys;
 use super::keyring::KeyAnswer;
 use super::record::{Binding, Conflict, KeptDocument, ServerRecord, Source};
 use crate::config::BindingMode;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
-use crate::proto::server_keys::UnverifiedServerKeys;
-use crate::proto::validity::{Provenance, effective_until};
-use crate::proto::{KeyId, ServerName, Timestamp};
+use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
+use crate::proto::validity::{Provenance, TrustedKey, effective_until};
+use crate::proto::{KeyId, KeyMap, ServerName, Timestamp};
 
 /// Documents kept per server. An honest server needs one, or two around a rotation; a notary that
 /// answers with one document per key needs a few.
@@ -30,35 +30,40 @@ pub const KEY_IDS_PER_SERVER_MAX: usize = 1_000;
 /// any more, and the 7 days would be counted from a day that has yet to come.
 pub const CLOCK_SET_BACK_MS_MAX: u64 = 5 * 60 * 1_000;
 
-/// Places in a node of a B-tree, and how many of them are taken at least once there is more than one
-/// node: even a map of one entry has room for all.
-const NODE_PLACES: usize = 11;
-const NODE_PLACES_TAKEN_MIN: usize = 5;
-
-/// What a key takes beside its place: the ID, the witnesses, the counts, in bytes.
-const KEY_BYTES: usize = 448;
-
 /// The keys of one server, by ID.
 #[derive(Clone, Debug, Default)]
 pub struct KnownKeys {
-    keys: BTreeMap<KeyId, KnownKey>,
+    keys: KeyMap<KnownKey>,
+    used_at: UsedAt,
+}
+
+/// When a request last asked for the keys, in ms since the epoch.
+#[derive(Debug, Default)]
+struct UsedAt(AtomicU64);
+
+impl Clone for UsedAt {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 /// One key ID of a server: the body it is bound to and the document that speaks for it.
 #[derive(Clone, Debug)]
 struct KnownKey {
+    /// The body: the document's own copy while there is a document.
     key: VerifyKey,
     /// The best kind of source that has shown this body: an origin's word binds for good (R62).
     learnt_from: Provenance,
     /// When this body was first shown.
     first_seen: Timestamp,
-    /// Everybody who has shown this body.
-    witnesses: BTreeSet<Source>,
+    /// Everybody who has shown this body, in their order.
+    witnesses: Vec<Source>,
     /// Since when the key is retired, if it is: the first time that was named.
     retired: Option<Timestamp>,
     /// The last other body that was shown and is not believed.
-    conflict: Option<Conflict>,
+    conflict: Option<Box<Conflict>>,
     /// The document that decides on the window, or on the retirement; none once it had to make room.
+    /// It lists the body: among the current keys, unless the key is retired.
     document: Option<Arc<StoredKeys>>,
 }
 
@@ -98,6 +103,16 @@ pub(crate) const fn label(provenance: Provenance) -> &'static str {
 }
 
 impl KnownKeys {
+    /// A request has asked for the keys at `now`.
+    pub(crate) fn used(&self, now: Timestamp) {
+        self.used_at.0.store(now.as_ms(), Ordering::Relaxed);
+    }
+
+    /// When a request last asked for the keys.
+    pub(crate) fn used_at(&self) -> Timestamp {
+        Timestamp::from_ms(self.used_at.0.load(Ordering::Relaxed))
+    }
+
     /// What is known of the key `id` for a request received at `now`.
     pub fn answer(&self, id: &KeyId, now: Timestamp) -> KeyAnswer {
         let Some(known) = self.keys.get(id) else { return KeyAnswer::Unknown };
@@ -105,13 +120,17 @@ impl KnownKeys {
             return KeyAnswer::Retired { expired_ts };
         }
         let Some(stored) = &known.document else { return KeyAnswer::Unknown };
-        let Some(key) = stored.keys.trusted_key(id, stored.fetched_at, stored.source.kind()) else {
-            return KeyAnswer::Unknown;
-        };
-        if is_from_the_future(stored, now) || key.check(now).is_err() {
-            return KeyAnswer::Expired { effective_until: key.effective_until };
+        let effective_until = window_end(stored);
+        if !is_current(stored, now) {
+            return KeyAnswer::Expired { effective_until };
         }
-        KeyAnswer::Valid(key)
+        KeyAnswer::Valid(TrustedKey {
+            server: stored.keys.server_name().clone(),
+            id: id.clone(),
+            key: known.key.clone(),
+            effective_until,
+            provenance: Some(stored.source.kind()),
+        })
     }
 
     /// The body that `id` is bound to.
@@ -143,7 +162,7 @@ impl KnownKeys {
 
     /// Another body that somebody has shown for `id` at `since` or later.
     pub(crate) fn conflict_since(&self, id: &KeyId, since: Timestamp) -> Option<&Conflict> {
-        self.keys.get(id)?.conflict.as_ref().filter(|conflict| conflict.at >= since)
+        self.keys.get(id)?.conflict.as_deref().filter(|conflict| conflict.at >= since)
     }
 
     /// Who has shown which body for `id`, when there are two.
@@ -194,15 +213,16 @@ impl KnownKeys {
         let stored = Arc::new(stored);
         let mut collisions = Vec::new();
         // An ID in both lists is retired: the stricter reading of an ambiguous document.
-        for (id, old) in stored.keys.old_verify_keys() {
+        for (id, old) in stored.keys.old_verify_keys().iter() {
             collisions.extend(self.add_key(id, &old.key, Some(old.expired_ts), &stored, mode));
         }
-        for (id, key) in stored.keys.verify_keys() {
+        for (id, key) in stored.keys.verify_keys().iter() {
             if !stored.keys.old_verify_keys().contains_key(id) {
                 collisions.extend(self.add_key(id, key, None, &stored, mode));
             }
         }
         self.drop_surplus_documents(&stored);
+        self.keys.shrink_to_fit();
         collisions
     }
 
@@ -218,7 +238,7 @@ impl KnownKeys {
             key: key.clone(),
             learnt_from: stored.source.kind(),
             first_seen: stored.fetched_at,
-            witnesses: BTreeSet::from([stored.source.clone()]),
+            witnesses: vec![stored.source.clone()],
             retired,
             conflict: None,
             document: Some(Arc::clone(stored)),
@@ -245,10 +265,10 @@ impl KnownKeys {
         if replaced {
             let source = known.witnesses.first().cloned().unwrap_or(Source::Homeserver);
             let conflict = Conflict { key: known.key.clone(), source, at: stored.fetched_at };
-            *known = KnownKey { conflict: Some(conflict), ..offered };
+            *known = KnownKey { conflict: Some(Box::new(conflict)), ..offered };
         } else {
             let (key, source) = collision.offered.clone();
-            known.conflict = Some(Conflict { key, source, at: stored.fetched_at });
+            known.conflict = Some(Box::new(Conflict { key, source, at: stored.fetched_at }));
         }
         Some(collision)
     }
@@ -296,7 +316,7 @@ impl KnownKeys {
     }
 
     /// The documents that speak for at least one key, each once.
-    fn documents(&self) -> Vec<Arc<StoredKeys>> {
+    pub(crate) fn documents(&self) -> Vec<Arc<StoredKeys>> {
         let mut documents: Vec<Arc<StoredKeys>> = Vec::new();
         for document in self.keys.values().filter_map(|known| known.document.as_ref()) {
             if !documents.iter().any(|found| Arc::ptr_eq(found, document)) {
@@ -315,9 +335,9 @@ impl KnownKeys {
             key: known.key.clone(),
             learnt_from: known.learnt_from,
             first_seen: known.first_seen,
-            witnesses: known.witnesses.clone(),
+            witnesses: known.witnesses.iter().cloned().collect(),
             expired_ts: known.retired,
-            conflict: known.conflict.clone(),
+            conflict: known.conflict.as_deref().cloned(),
             document: place(known),
         };
         let kept = |document: &Arc<StoredKeys>| KeptDocument {
@@ -349,41 +369,57 @@ impl KnownKeys {
         };
         let documents: Vec<_> = record.documents.into_iter().map(&mut verified).collect();
         let known = |binding: Binding| {
-            // A document speaks for the body it shows, and for no other.
-            let shows = |document: &Arc<StoredKeys>| {
-                let old = document.keys.old_verify_keys().get(&binding.id).map(|old| &old.key);
-                let shown = document.keys.verify_keys().get(&binding.id).or(old);
-                shown == Some(&binding.key)
-            };
             let document = binding.document.and_then(|at| documents.get(at)?.clone());
-            let document = document.filter(shows);
+            // A document speaks for the body it shows, and for no other.
+            let shown = document.and_then(|document| {
+                let old = document.keys.old_verify_keys().get(&binding.id).map(|old| &old.key);
+                let old = old.filter(|_| binding.expired_ts.is_some());
+                let key = document.keys.verify_keys().get(&binding.id).or(old)?.clone();
+                (key == binding.key).then_some((key, document))
+            });
+            let (key, document) = match shown {
+                Some((key, document)) => (key, Some(document)),
+                None => (binding.key, None),
+            };
             let known = KnownKey {
-                key: binding.key,
+                key,
                 learnt_from: binding.learnt_from,
                 first_seen: binding.first_seen,
-                witnesses: binding.witnesses,
+                witnesses: binding.witnesses.into_iter().collect(),
                 retired: binding.expired_ts,
-                conflict: binding.conflict,
+                conflict: binding.conflict.map(Box::new),
                 document,
             };
             (binding.id, known)
         };
-        (Self { keys: record.bindings.into_iter().map(known).collect() }, refused)
+        let keys = record.bindings.into_iter().map(known).collect();
+        (Self { keys, used_at: UsedAt::default() }, refused)
     }
 
     /// About how much memory this takes, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
-        let of_documents = self.documents().into_iter().map(|document| {
-            document.keys.raw().len()
-                + size_of::<StoredKeys>()
-                + map_bytes(document.keys.verify_keys())
-                + map_bytes(document.keys.old_verify_keys())
+        let documents = self.documents();
+        // Each with the counters of its Arc.
+        let of_documents = documents.iter().map(|document| {
+            let beside = size_of::<StoredKeys>() - size_of::<ServerKeys>();
+            document.keys.size_bytes() + beside + 2 * size_of::<usize>()
         });
-        of_documents.sum::<usize>() + map_bytes(&self.keys)
+        let of_keys = self.keys.iter().map(|(id, known)| known.size_bytes(id));
+        size_of::<Self>() + of_documents.sum::<usize>() + of_keys.sum::<usize>()
     }
 }
 
 impl KnownKey {
+    /// About how much memory this takes under `id`, in bytes, beside its document and what it shares
+    /// with that.
+    fn size_bytes(&self, id: &KeyId) -> usize {
+        let own_body = if self.document.is_none() { VerifyKey::SHARED_BYTES } else { 0 };
+        let conflict = size_of::<Conflict>() + VerifyKey::SHARED_BYTES;
+        let conflict = if self.conflict.is_some() { conflict } else { 0 };
+        let witnesses = self.witnesses.len() * size_of::<Source>();
+        size_of::<(KeyId, Self)>() + id.shared_bytes() + own_body + conflict + witnesses
+    }
+
     fn rests_on(&self, document: &Arc<StoredKeys>) -> bool {
         self.document.as_ref().is_some_and(|own| Arc::ptr_eq(own, document))
     }
@@ -402,32 +438,25 @@ impl KnownKey {
         let at = offered.document.as_ref().map_or(Timestamp::default(), |found| found.fetched_at);
         let from_origin = offered.learnt_from == Provenance::Origin;
         let valid = self.retired.is_none() && self.ends(at) >= Some(at);
-        match (self.retired, offered.retired) {
-            (None, Some(_)) => {
-                if from_origin || !valid {
-                    self.retired = offered.retired;
-                    self.document = offered.document;
-                }
-            }
+        let decides = match (self.retired, offered.retired) {
+            (None, Some(_)) => from_origin || !valid,
             (Some(_), Some(_)) => {
                 let by_origin = |document: &Arc<StoredKeys>| document.source == Source::Origin;
-                if from_origin || !self.document.as_ref().is_some_and(by_origin) {
-                    self.document = offered.document;
-                }
+                from_origin || !self.document.as_ref().is_some_and(by_origin)
             }
-            (Some(_), None) => {
-                if from_origin {
-                    self.retired = None;
-                    self.document = offered.document;
-                }
-            }
-            (None, None) => {
-                if from_origin || offered.ends(at) > self.ends(at) {
-                    self.document = offered.document;
-                }
+            (Some(_), None) => from_origin,
+            (None, None) => from_origin || offered.ends(at) > self.ends(at),
+        };
+        if decides {
+            self.retired = offered.retired.map(|offered| self.retired.unwrap_or(offered));
+            self.key = offered.key;
+            self.document = offered.document;
+        }
+        for witness in offered.witnesses {
+            if let Err(at) = self.witnesses.binary_search(&witness) {
+                self.witnesses.insert(at, witness);
             }
         }
-        self.witnesses.extend(offered.witnesses);
         if from_origin {
             self.learnt_from = Provenance::Origin;
         }
@@ -438,12 +467,6 @@ impl KnownKey {
         let document = self.document.as_ref()?;
         (!is_from_the_future(document, now)).then(|| window_end(document))
     }
-}
-
-/// About how much memory a map takes, in bytes.
-fn map_bytes<V>(map: &BTreeMap<KeyId, V>) -> usize {
-    let nodes = map.len().div_ceil(NODE_PLACES_TAKEN_MIN);
-    nodes * NODE_PLACES * size_of::<(KeyId, V)>() + map.len() * KEY_BYTES
 }
 
 /// Whether the clock has been set back since the document was fetched.

@@ -10,12 +10,15 @@ use prometheus::{
 use super::fetch::FetchError;
 use super::keyring::KeyAnswer;
 use super::known::label;
-use super::store::StoreError;
+use super::store::{StoreError, StoreSize};
 use crate::proto::validity::Provenance;
 
 /// The sources that are asked over the network.
 const FETCHED_FROM: [Provenance; 3] =
     [Provenance::Homeserver, Provenance::Origin, Provenance::Notary];
+
+/// The sources that are asked for several servers' keys in one query.
+const QUERIED: [Provenance; 2] = [Provenance::Homeserver, Provenance::Notary];
 
 /// The results of a lookup, best first.
 const RESULTS: [LookupResult; 6] = [
@@ -28,9 +31,10 @@ const RESULTS: [LookupResult; 6] = [
 ];
 
 /// The kinds of a failed fetch.
-const ERROR_KINDS: [&str; 9] = [
+const ERROR_KINDS: [&str; 10] = [
     "bad_answer",
     "blocked_address",
+    "busy",
     "connect",
     "dns",
     "http",
@@ -101,10 +105,35 @@ impl LookupResult {
     }
 }
 
+/// What becomes of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryResult {
+    /// It was answered, with whatever documents.
+    Answered,
+    /// It failed, and all who waited for it with it.
+    Failed,
+    /// It failed, and each of its names is asked for alone.
+    Split,
+}
+
+impl QueryResult {
+    const ALL: [Self; 3] = [Self::Answered, Self::Failed, Self::Split];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Split => "split",
+        }
+    }
+}
+
 /// The metric families of the keyring.
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
     lookups: IntCounterVec,
+    /// The one of them that most requests count in.
+    hits: IntCounter,
     fetch_duration: HistogramVec,
     fetch_errors: IntCounterVec,
     collisions: IntCounterVec,
@@ -112,6 +141,9 @@ pub struct KeyMetrics {
     pub(crate) fetches_in_flight: IntGauge,
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
+    backoff_entries: IntGauge,
+    store_servers: IntGauge,
+    store_bytes: IntGauge,
     hedges_won: IntCounterVec,
     /// Keys refused because witnesses showed different ones.
     pub(crate) disagreements: IntCounter,
@@ -119,6 +151,8 @@ pub struct KeyMetrics {
     pub(crate) first_seen_refused: IntCounter,
     refreshes: IntCounterVec,
     store_errors: IntCounterVec,
+    queries: IntCounterVec,
+    query_names: IntCounterVec,
 }
 
 impl KeyMetrics {
@@ -127,15 +161,11 @@ impl KeyMetrics {
     /// # Errors
     /// If one of the names is taken already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let lookups = lookups()?;
+        let hit = [LookupSource::Memory.label(), LookupResult::Valid.label()];
         let metrics = Self {
-            lookups: IntCounterVec::new(
-                Opts::new(
-                    "fedgate_key_lookups_total",
-                    "Lookups of an origin's keys, by where the answer came from (memory, the \
-                     source fetched from, none) and by the best of the requested keys.",
-                ),
-                &["source", "result"],
-            )?,
+            hits: lookups.get_metric_with_label_values(&hit)?,
+            lookups,
             fetch_duration: HistogramVec::new(
                 HistogramOpts::new(
                     "fedgate_key_fetch_duration_seconds",
@@ -145,21 +175,8 @@ impl KeyMetrics {
                 .buckets(exponential_buckets(0.005, 2.0, 12)?),
                 &["source"],
             )?,
-            fetch_errors: IntCounterVec::new(
-                Opts::new(
-                    "fedgate_key_fetch_errors_total",
-                    "Requests for keys that gave none, by the source asked and what went wrong.",
-                ),
-                &["source", "kind"],
-            )?,
-            collisions: IntCounterVec::new(
-                Opts::new(
-                    "fedgate_key_collisions_total",
-                    "Documents that show a known key ID with another key, by the source that \
-                     showed it.",
-                ),
-                &["source"],
-            )?,
+            fetch_errors: fetch_errors()?,
+            collisions: collisions()?,
             fetches_in_flight: IntGauge::new(
                 "fedgate_key_fetches_in_flight",
                 "Fetches of keys running now, one per server.",
@@ -169,11 +186,16 @@ impl KeyMetrics {
                 "Servers whose keys are in memory, as of the last fetch.",
             )?,
             cache_bytes: cache_bytes()?,
+            backoff_entries: backoff_entries()?,
+            store_servers: store_servers()?,
+            store_bytes: store_bytes()?,
             hedges_won: hedges_won()?,
             disagreements: disagreements()?,
             first_seen_refused: first_seen_refused()?,
             refreshes: refreshes()?,
             store_errors: store_errors()?,
+            queries: queries()?,
+            query_names: query_names()?,
         };
         let vectors = [
             &metrics.lookups,
@@ -182,11 +204,21 @@ impl KeyMetrics {
             &metrics.hedges_won,
             &metrics.refreshes,
             &metrics.store_errors,
+            &metrics.queries,
+            &metrics.query_names,
         ];
         for counter in vectors {
             registry.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&metrics.fetches_in_flight, &metrics.cache_entries, &metrics.cache_bytes] {
+        let gauges = [
+            &metrics.fetches_in_flight,
+            &metrics.cache_entries,
+            &metrics.cache_bytes,
+            &metrics.backoff_entries,
+            &metrics.store_servers,
+            &metrics.store_bytes,
+        ];
+        for gauge in gauges {
             registry.register(Box::new(gauge.clone()))?;
         }
         for counter in [&metrics.disagreements, &metrics.first_seen_refused] {
@@ -216,6 +248,12 @@ impl KeyMetrics {
             self.collisions.with_label_values(&[source]);
             self.hedges_won.with_label_values(&[source]);
         }
+        for source in QUERIED.map(label) {
+            for result in QueryResult::ALL {
+                self.queries.with_label_values(&[source, result.label()]);
+            }
+            self.query_names.with_label_values(&[source]);
+        }
         for result in REFRESH_RESULTS {
             self.refreshes.with_label_values(&[result]);
         }
@@ -224,6 +262,12 @@ impl KeyMetrics {
         }
     }
 
+    /// A lookup that found a valid key in memory.
+    pub(crate) fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// Any other lookup.
     pub(crate) fn lookup(&self, source: LookupSource, result: LookupResult) {
         self.lookups.with_label_values(&[source.label(), result.label()]).inc();
     }
@@ -244,10 +288,24 @@ impl KeyMetrics {
         }
     }
 
+    /// A query for the keys of `names` servers has ended.
+    pub(crate) fn queried(&self, source: Provenance, names: usize, result: QueryResult) {
+        self.queries.with_label_values(&[label(source), result.label()]).inc();
+        self.query_names.with_label_values(&[label(source)]).inc_by(names as u64);
+    }
+
     pub(crate) fn cache_size(&self, servers: u64, bytes: u64) {
-        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.cache_entries.set(gauge(servers));
         self.cache_bytes.set(gauge(bytes));
+    }
+
+    pub(crate) fn backoff_size(&self, servers: u64) {
+        self.backoff_entries.set(gauge(servers));
+    }
+
+    pub(crate) fn store_size(&self, size: StoreSize) {
+        self.store_servers.set(gauge(size.servers));
+        self.store_bytes.set(gauge(size.bytes));
     }
 
     /// A later stage than the first has decided.
@@ -269,11 +327,57 @@ impl KeyMetrics {
     }
 }
 
+fn fetch_errors() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_fetch_errors_total",
+            "Requests for keys that gave none, by the source asked and what went wrong.",
+        ),
+        &["source", "kind"],
+    )
+}
+
+fn collisions() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_collisions_total",
+            "Documents that show a known key ID with another key, by the source that showed it.",
+        ),
+        &["source"],
+    )
+}
+
 fn cache_bytes() -> Result<IntGauge, prometheus::Error> {
     IntGauge::new(
         "fedgate_key_cache_bytes",
         "Memory that keys take, in bytes, as of the last fetch.",
     )
+}
+
+fn backoff_entries() -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(
+        "fedgate_key_backoff_entries",
+        "Servers that are left alone for a while after a fetch that led nowhere, as of the last \
+         fetch; some of them may be asked again by now.",
+    )
+}
+
+fn store_servers() -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(
+        "fedgate_key_store_servers",
+        "Servers in the durable store, as of the last fetch; 0 without one.",
+    )
+}
+
+fn store_bytes() -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(
+        "fedgate_key_store_bytes",
+        "Size of the durable store on disk, in bytes, as of the last fetch; 0 without one.",
+    )
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn hedges_won() -> Result<IntCounterVec, prometheus::Error> {
@@ -320,6 +424,38 @@ fn store_errors() -> Result<IntCounterVec, prometheus::Error> {
     )
 }
 
+fn lookups() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_lookups_total",
+            "Lookups of an origin's keys, by where the answer came from (memory, the source fetched \
+             from, none) and by the best of the requested keys.",
+        ),
+        &["source", "result"],
+    )
+}
+
+fn queries() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_queries_total",
+            "Ended queries for the keys of one or more servers, by the source asked and the result; \
+             after split, each server is asked for alone.",
+        ),
+        &["source", "result"],
+    )
+}
+
+fn query_names() -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(
+        Opts::new(
+            "fedgate_key_query_names_total",
+            "Servers that ended queries asked for, by the source asked.",
+        ),
+        &["source"],
+    )
+}
+
 /// Counts a fetch for as long as it lasts, however it ends.
 pub(crate) struct InFlight<'a>(&'a IntGauge);
 
@@ -330,9 +466,11 @@ impl Drop for InFlight<'_> {
 }
 
 /// The label of an error; none if the source was not asked at all.
-fn error_kind(error: &FetchError) -> Option<&'static str> {
+/// The kind of a failed fetch; none when the source was not asked.
+pub(crate) fn error_kind(error: &FetchError) -> Option<&'static str> {
     Some(match error {
         FetchError::BadAnswer(_) => "bad_answer",
+        FetchError::Busy => "busy",
         FetchError::NotServed => return None,
         FetchError::Status(_) => "status",
         FetchError::Net(error) => error.kind(),
@@ -340,47 +478,4 @@ fn error_kind(error: &FetchError) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::NetError;
-
-    #[test]
-    fn every_kind_of_error_has_its_series_from_the_start() {
-        let registry = Registry::new();
-        let metrics = KeyMetrics::new(&registry).unwrap();
-        let text = || String::new();
-        let errors = [
-            FetchError::BadAnswer(text()),
-            FetchError::Status(404),
-            FetchError::Net(NetError::BlockedAddress(text())),
-            FetchError::Net(NetError::Connect(text())),
-            FetchError::Net(NetError::Dns(text())),
-            FetchError::Net(NetError::Http(text())),
-            FetchError::Net(NetError::Timeout(text())),
-            FetchError::Net(NetError::Tls(text())),
-            FetchError::Net(NetError::TooLarge(text())),
-        ];
-        let series = |name: &str| {
-            let families = registry.gather();
-            families.iter().find(|f| f.name() == name).unwrap().get_metric().len()
-        };
-        assert_eq!(series("fedgate_key_fetch_errors_total"), 27);
-        assert_eq!(series("fedgate_key_lookups_total"), 6 + 1 + 3 * 5);
-        for error in &errors {
-            metrics.fetch_failed(Provenance::Origin, error);
-        }
-        metrics.fetch_failed(Provenance::Homeserver, &FetchError::NotServed);
-        assert_eq!(series("fedgate_key_fetch_errors_total"), 27, "a kind outside the list");
-        for kind in ERROR_KINDS {
-            let counter = metrics.fetch_errors.with_label_values(&["origin", kind]);
-            assert_eq!(counter.get(), 1, "{kind}");
-        }
-    }
-
-    #[test]
-    fn families_are_declared_once_per_registry() {
-        let registry = Registry::new();
-        KeyMetrics::new(&registry).unwrap();
-        assert!(matches!(KeyMetrics::new(&registry), Err(prometheus::Error::AlreadyReg)));
-    }
-}
+mod tests;

@@ -11,9 +11,11 @@ use tokio::sync::Semaphore;
 
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::metrics::KeyMetrics;
 use super::record::{ServerRecord, Source};
 use super::rules::{Rulebook, Rules};
-use super::store::{KeyStore, StoreError};
+use super::store::{KeyStore, StoreError, StoreSize};
+use crate::net::trace::Trace;
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
 use crate::proto::ed25519::{BannedKeys, SigningKey, VerifyKey};
@@ -36,6 +38,11 @@ pub(crate) fn key_id(id: &str) -> KeyId {
 
 pub(crate) fn no_bans() -> BannedKeys {
     BannedKeys::new([])
+}
+
+/// Metrics that nobody reads.
+pub(crate) fn key_metrics() -> KeyMetrics {
+    KeyMetrics::new(&prometheus::Registry::new()).unwrap()
 }
 
 /// Rules that ban `keys`.
@@ -152,6 +159,8 @@ pub(crate) fn request(server: &TestServer, ids: &[&str]) -> KeyRequest {
         server: server.name.clone(),
         key_ids: ids.iter().map(|id| key_id(id)).collect(),
         minimum_valid_until: at(0),
+        trace: Trace::default(),
+        is_known: true,
     }
 }
 
@@ -324,6 +333,11 @@ impl KeyStore for MapStore {
     async fn count(&self) -> Result<u64, StoreError> {
         self.working()?;
         Ok(self.records.lock().unwrap().len() as u64)
+    }
+
+    fn size(&self) -> StoreSize {
+        let servers = self.records.lock().unwrap().len() as u64;
+        StoreSize { servers, bytes: 77 * servers }
     }
 
     async fn load_rules(&self) -> Result<Rules, StoreError> {

@@ -78,11 +78,19 @@ fn special_range(ip: IpAddr) -> Option<(IpNet, &'static str)> {
             .find(|(range, _)| range.contains(&ip))
             .map(|(range, purpose)| (IpNet::V6(*range), *purpose))
             .or_else(|| {
-                (!GLOBAL_UNICAST.contains(&ip))
-                    .then_some((IpNet::V6(EVERYTHING), "outside global unicast 2000::/3"))
+                (!GLOBAL_UNICAST.contains(&ip)).then_some((IpNet::V6(EVERYTHING), OUTSIDE))
             }),
     }
 }
+
+/// Every [`Blocked::purpose`] there is; some more than once.
+pub(super) fn purposes() -> impl Iterator<Item = &'static str> {
+    let v4 = IPV4_SPECIAL.iter().map(|(_, purpose)| *purpose);
+    let v6 = IPV6_SPECIAL.iter().map(|(_, purpose)| *purpose);
+    v4.chain(v6).chain([OUTSIDE])
+}
+
+const OUTSIDE: &str = "outside global unicast 2000::/3";
 
 /// RFC 6052: IPv6 in front of all of IPv4.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);

@@ -13,13 +13,15 @@ use hickory_resolver::config::{
 use hickory_resolver::net::DnsError;
 use hickory_resolver::net::NetError as HickoryError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver, TokioResolver, system_conf};
 use moka::future::Cache;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use super::NetError;
+use super::metrics::Remembered;
+use super::{NetError, NetMetrics};
 
 /// Most addresses taken from an answer. Only a few of them are ever dialled; the rest would be there
 /// to keep us busy.
@@ -57,7 +59,7 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// One target of an SRV record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SrvTarget {
     /// Lower is tried first.
     pub priority: u16,
@@ -69,43 +71,79 @@ pub struct SrvTarget {
     pub port: u16,
 }
 
+/// What was found of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<T> {
+    /// The records. Empty when there are none.
+    pub records: Vec<T>,
+    /// Who knew them.
+    pub answered_by: AnsweredBy,
+    /// Whether the name does not exist at all (NXDOMAIN). Otherwise it may have other records.
+    pub no_such_name: bool,
+}
+
+/// Who knew the answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// The system's hosts file.
+    HostsFile,
+    /// An earlier answer, which still holds.
+    Memory,
+    /// A name server, just now.
+    NameServer,
+}
+
 /// Resolves names. Every answer comes, or fails, within a bounded time.
 #[async_trait]
 pub trait Dns: Send + Sync + 'static {
-    /// The addresses of `host` (A, AAAA, CNAMEs followed). Empty when there are none.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError>;
+    /// The addresses of `host` (A, AAAA, CNAMEs followed).
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError>;
 
-    /// The SRV records of `name`. Empty when there are none.
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError>;
+    /// The SRV records of `name`.
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError>;
 }
 
 /// A resolver that asks name servers over UDP and TCP, and looks into the system's hosts file first.
 ///
 /// Names are asked for as they are, never with the system's search domains. Answers are remembered
-/// for as long as their TTL says, within bounds; failures are not. Whoever dials checks the addresses
-/// it got and dials those, so a remembered answer is checked like a new one.
+/// for as long as their TTL says, within bounds; failures are not. Who asks for what is being asked
+/// for waits for the same answer, which hickory sees to and the tests hold it to. Whoever dials checks
+/// the addresses it got and dials those, so a remembered answer is checked like a new one.
 pub struct HickoryDns {
     resolver: TokioResolver,
     answers: Cache<(Name, RecordType), Answer>,
     hosts: Hosts,
     timeout: Duration,
+    metrics: NetMetrics,
 }
 
 /// The records of an answer that are made use of.
 #[derive(Clone)]
 struct Answer {
     records: Vec<Record>,
+    no_such_name: bool,
     valid_until: Instant,
+}
+
+impl Answer {
+    fn new(records: Vec<Record>, no_such_name: bool, lifetime: Duration) -> Self {
+        Self { records, no_such_name, valid_until: Instant::now() + lifetime }
+    }
+
+    fn told_by(self, answered_by: AnsweredBy) -> Resolved<Record> {
+        Resolved { records: self.records, answered_by, no_such_name: self.no_such_name }
+    }
 }
 
 impl HickoryDns {
     /// A resolver on the name servers of `/etc/resolv.conf`; without any, on the local machine's, as
-    /// the C library does.
+    /// the C library does. It counts in `metrics`.
     ///
     /// # Errors
     ///
     /// [`NetError::Dns`] when the file can not be read or understood.
-    pub fn from_system() -> Result<Self, NetError> {
+    pub fn from_system(metrics: &NetMetrics) -> Result<Self, NetError> {
         let failed = |cause: &dyn Display| {
             NetError::Dns(format!("{RESOLV_CONF}: {cause}; or set outbound.dns_servers"))
         };
@@ -116,19 +154,23 @@ impl HickoryDns {
         };
         let (config, _) = system_conf::parse_resolv_conf(or_local_name_server(text))
             .map_err(|error| failed(&error))?;
-        Self::new(config.name_servers().to_vec(), system_hosts())
+        Self::new(config.name_servers().to_vec(), system_hosts(), metrics)
     }
 
-    /// A resolver on the given name servers.
+    /// A resolver on the given name servers. It counts in `metrics`.
     ///
     /// # Errors
     ///
     /// [`NetError::Dns`] when the resolver can not be made.
-    pub fn with_servers(servers: &[SocketAddr]) -> Result<Self, NetError> {
-        Self::new(servers.iter().map(name_server).collect(), system_hosts())
+    pub fn with_servers(servers: &[SocketAddr], metrics: &NetMetrics) -> Result<Self, NetError> {
+        Self::new(servers.iter().map(name_server).collect(), system_hosts(), metrics)
     }
 
-    fn new(servers: Vec<NameServerConfig>, hosts: Hosts) -> Result<Self, NetError> {
+    fn new(
+        servers: Vec<NameServerConfig>,
+        hosts: Hosts,
+        metrics: &NetMetrics,
+    ) -> Result<Self, NetError> {
         let mut options = ResolverOpts::default();
         options.timeout = QUERY_TIMEOUT;
         options.attempts = QUERY_RETRIES;
@@ -144,45 +186,48 @@ impl HickoryDns {
             .build()
             .map_err(|error| NetError::Dns(format!("the resolver can not be made: {error}")))?;
         let answers = Cache::new(CACHED_ANSWERS_MAX);
-        Ok(Self { resolver, answers, hosts, timeout: LOOKUP_TIMEOUT })
+        let metrics = metrics.clone();
+        Ok(Self { resolver, answers, hosts, timeout: LOOKUP_TIMEOUT, metrics })
     }
 
     /// The records of one type, remembered or asked for; none when the name or the type does not
     /// exist.
-    async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+    async fn records(&self, name: &Name, kind: RecordType) -> Result<Resolved<Record>, NetError> {
         let question = (name.clone(), kind);
         if let Some(answer) = self.answers.get(&question).await
             && Instant::now() < answer.valid_until
         {
-            return Ok(answer.records);
+            self.metrics.looked_up(Remembered::Dns, true);
+            return Ok(answer.told_by(AnsweredBy::Memory));
         }
-        let (records, lifetime) = self.ask(name, kind).await?;
-        let answer = Answer { records: records.clone(), valid_until: Instant::now() + lifetime };
-        self.answers.insert(question, answer).await;
-        Ok(records)
+        self.metrics.looked_up(Remembered::Dns, false);
+        let answer = self.ask(name, kind).await?;
+        self.answers.insert(question, answer.clone()).await;
+        self.answers.run_pending_tasks().await;
+        self.metrics.entries(Remembered::Dns, self.answers.entry_count());
+        Ok(answer.told_by(AnsweredBy::NameServer))
     }
 
-    /// Asks for the records of one type; says how long the answer holds.
-    async fn ask(
-        &self,
-        name: &Name,
-        kind: RecordType,
-    ) -> Result<(Vec<Record>, Duration), NetError> {
+    /// Asks for the records of one type.
+    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Answer, NetError> {
         let failed =
             |cause: &dyn Display| Err(NetError::Dns(format!("{kind} records of {name}: {cause}")));
         match timeout(self.timeout, self.resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => {
                 let records = of_use(lookup.answers(), kind);
                 if records.is_empty() {
-                    return Ok((records, NEGATIVE_TTL_MIN));
+                    return Ok(Answer::new(records, false, NEGATIVE_TTL_MIN));
                 }
                 // Aliases on the way hold no longer than their own TTL.
                 let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-                Ok((records, Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX)))
+                let lifetime = Duration::from_secs(ttl.into()).min(POSITIVE_TTL_MAX);
+                Ok(Answer::new(records, false, lifetime))
             }
             Ok(Err(HickoryError::Dns(DnsError::NoRecordsFound(none)))) => {
                 let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
-                Ok((Vec::new(), ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX)))
+                let lifetime = ttl.clamp(NEGATIVE_TTL_MIN, NEGATIVE_TTL_MAX);
+                let no_such_name = none.response_code == ResponseCode::NXDomain;
+                Ok(Answer::new(Vec::new(), no_such_name, lifetime))
             }
             Ok(Err(error)) => failed(&error),
             Err(_elapsed) => failed(&format_args!("no answer within {:?}", self.timeout)),
@@ -201,27 +246,38 @@ impl HickoryDns {
 
 #[async_trait]
 impl Dns for HickoryDns {
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+    async fn addresses(&self, host: &str) -> Result<Resolved<IpAddr>, NetError> {
         let name = absolute(host)?;
         let listed = self.in_hosts_file(&name);
         if !listed.is_empty() {
-            return Ok(listed);
+            let (records, answered_by) = (listed, AnsweredBy::HostsFile);
+            return Ok(Resolved { records, answered_by, no_such_name: false });
         }
         let (v4, v6) =
             future::join(self.records(&name, RecordType::A), self.records(&name, RecordType::AAAA))
                 .await;
-        let (v4, v6) = match (v4, v6) {
-            (Ok(v4), Ok(v6)) => (v4, v6),
+        let both = |v4: &[Record], v6: &[Record]| alternate(addresses_in(v4), addresses_in(v6));
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(Resolved {
+                records: both(&v4.records, &v6.records),
+                // What was asked for anew says more than what was remembered beside it.
+                answered_by: v4.answered_by.max(v6.answered_by),
+                no_such_name: v4.no_such_name && v6.no_such_name,
+            }),
             // One kind is enough to go on with.
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => (found, Vec::new()),
-            (Err(error), _) | (_, Err(error)) => return Err(error),
-        };
-        Ok(alternate(addresses_in(&v4), addresses_in(&v6)))
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.records.is_empty() => {
+                let records = both(&found.records, &[]);
+                Ok(Resolved { records, answered_by: found.answered_by, no_such_name: false })
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
-    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
-        let records = self.records(&absolute(name)?, RecordType::SRV).await?;
-        Ok(records.iter().filter_map(srv_target).collect())
+    async fn srv(&self, name: &str) -> Result<Resolved<SrvTarget>, NetError> {
+        let found = self.records(&absolute(name)?, RecordType::SRV).await?;
+        let Resolved { records, answered_by, no_such_name } = found;
+        let records = records.iter().filter_map(srv_target).collect();
+        Ok(Resolved { records, answered_by, no_such_name })
     }
 }
 
@@ -305,5 +361,7 @@ fn system_hosts() -> Hosts {
     })
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

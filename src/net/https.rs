@@ -1,10 +1,14 @@
 //! The transport to other servers: discovery, one dialer that everything goes through, one request
 //! per connection.
 
+mod certificate;
 mod dialer;
 mod exchange;
+mod handshake;
 pub mod proxy;
 pub mod roots;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +24,9 @@ use super::discovery::cache::WellKnownCache;
 use super::discovery::driver::{Discovered, Discovery};
 use super::discovery::well_known::{HttpsAnswer, HttpsGet};
 use super::discovery::{Endpoint, Ports};
+use super::trace::{Action, Outcome, Trace, cut};
 use super::transport::{FederationRequest, FederationResponse, FederationTransport};
-use super::{Dns, NetError};
+use super::{Dns, NetError, NetMetrics};
 use crate::proto::ServerName;
 
 /// Time for each stage of a request. The whole is bounded by the caller.
@@ -63,7 +68,7 @@ pub struct HttpsTransport {
 
 impl HttpsTransport {
     /// A transport that resolves names with `dns`, dials what `policy` lets it, through `proxy` if
-    /// there is one, and trusts certificates that lead to `roots`.
+    /// there is one, and trusts certificates that lead to `roots`. It counts in `metrics`.
     ///
     /// # Errors
     ///
@@ -75,20 +80,22 @@ impl HttpsTransport {
         proxy: Option<OutboundProxy>,
         ports: Ports,
         timeouts: Timeouts,
+        metrics: &NetMetrics,
     ) -> Result<Self, rustls::Error> {
-        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts)?;
+        let dialer = Dialer::new(dns, policy, roots, proxy, timeouts, metrics.clone())?;
         let client = Client { dialer, timeouts };
-        let well_known = WellKnownCache::new(fastrand::Rng::new());
+        let well_known = WellKnownCache::new(fastrand::Rng::new(), metrics.clone());
         Ok(Self { client, ports, well_known, well_known_timeout: timeouts.well_known })
     }
 
-    async fn discover(&self, server: &ServerName) -> Result<Discovered, NetError> {
+    async fn discover(&self, server: &ServerName, trace: &Trace) -> Result<Discovered, NetError> {
         let discovery = Discovery {
             dns: self.client.dialer.dns(),
-            https: &self.client,
+            https: &Getter { client: &self.client, trace: trace.within() },
             cache: &self.well_known,
             ports: self.ports,
             well_known_timeout: self.well_known_timeout,
+            trace,
         };
         discovery.of(server).await
     }
@@ -102,7 +109,7 @@ impl FederationTransport for HttpsTransport {
         request: FederationRequest,
     ) -> Result<FederationResponse, NetError> {
         let named = |error: NetError| error.map_text(|text| format!("{server}: {text}"));
-        let found = self.discover(server).await.map_err(named)?;
+        let found = self.discover(server, &request.trace).await.map_err(named)?;
         let answer = self.client.send(&found.endpoints, request).await.map_err(|error| {
             // A server that can not be reached is often one whose delegation is broken.
             named(match &found.well_known_failure {
@@ -128,15 +135,38 @@ impl Client {
         endpoints: &[Endpoint],
         request: FederationRequest,
     ) -> Result<HttpsAnswer, NetError> {
-        let (stream, endpoint) = self.dialer.connect(endpoints).await?;
-        exchange::exchange(stream, &endpoint.host_header, request, self.timeouts)
-            .await
-            .map_err(|error| error.map_text(|text| format!("{endpoint}: {text}")))
+        let trace = request.trace.clone();
+        let (stream, endpoint) = self.dialer.connect(endpoints, &trace).await?;
+        let step = trace.begin(|| asked(endpoint, &request));
+        let answer =
+            exchange::exchange(stream, &endpoint.host_header, request, self.timeouts).await;
+        step.result(&answer, answered);
+        answer.map_err(|error| error.map_text(|text| format!("{endpoint}: {text}")))
     }
 }
 
+fn asked(endpoint: &Endpoint, request: &FederationRequest) -> Action {
+    Action::Http {
+        method: if request.body.is_some() { "POST" } else { "GET" }.to_owned(),
+        host: endpoint.host_header.clone(),
+        target: cut(&request.target),
+    }
+}
+
+fn answered(answer: &HttpsAnswer) -> Outcome {
+    let location =
+        answer.location.as_ref().map(|location| cut(&location.escape_ascii().to_string()));
+    Outcome::Answer { status: answer.status, bytes: answer.body.len(), location }
+}
+
+/// Gets what a discovery wants to know.
+struct Getter<'a> {
+    client: &'a Client,
+    trace: Trace,
+}
+
 #[async_trait]
-impl HttpsGet for Client {
+impl HttpsGet for Getter<'_> {
     async fn get(
         &self,
         endpoint: &Endpoint,
@@ -147,8 +177,9 @@ impl HttpsGet for Client {
             body: None,
             target: target.to_owned(),
             response_bytes_max: body_bytes_max,
+            trace: self.trace.clone(),
         };
-        self.send(std::slice::from_ref(endpoint), request).await
+        self.client.send(std::slice::from_ref(endpoint), request).await
     }
 }
 

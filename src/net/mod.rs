@@ -4,7 +4,10 @@ pub mod address;
 pub mod discovery;
 pub mod dns;
 pub mod https;
+pub mod metrics;
+pub mod trace;
 pub mod transport;
 
 pub use dns::Dns;
+pub use metrics::NetMetrics;
 pub use transport::{FederationTransport, NetError};

@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::trace::Trace;
 use crate::proto::ServerName;
 
 /// A request to another homeserver's federation port.
@@ -16,6 +17,8 @@ pub struct FederationRequest {
     pub target: String,
     /// Largest answer that is read, in bytes.
     pub response_bytes_max: usize,
+    /// Takes down how it goes.
+    pub trace: Trace,
 }
 
 /// An answer, read whole and bounded.

@@ -49,6 +49,12 @@ impl KeyId {
         &self.0
     }
 
+    /// What the text takes in memory beside the handle, in bytes: the counters of the [`Arc`] and the
+    /// text. Clones take none of it.
+    pub fn shared_bytes(&self) -> usize {
+        2 * size_of::<usize>() + self.0.len()
+    }
+
     /// The part before the first colon.
     pub fn algorithm(&self) -> &str {
         self.0.split_once(':').map_or(&self.0, |(algorithm, _)| algorithm)

@@ -6,6 +6,7 @@ pub mod base64;
 pub mod ed25519;
 pub mod json;
 pub mod key_id;
+pub mod key_map;
 pub mod limits;
 pub mod server_keys;
 pub mod server_name;
@@ -20,5 +21,6 @@ pub mod x_matrix;
 mod test_vectors;
 
 pub use key_id::KeyId;
+pub use key_map::KeyMap;
 pub use server_name::ServerName;
 pub use timestamp::Timestamp;

@@ -12,10 +12,13 @@ use super::json::JsonError;
 use super::limits::{KEYS_PER_DOCUMENT_MAX, SERVER_KEYS_BYTES_MAX};
 use super::server_name::ServerNameError;
 use super::validity::{Provenance, TrustedKey, effective_until};
-use super::{KeyId, ServerName, Timestamp};
+use super::{KeyId, KeyMap, ServerName, Timestamp};
 
 /// Why an entry of a banned key is dropped.
-const BANNED: &str = "the key is banned";
+pub const BANNED: &str = "the key is banned";
+
+/// What [`Bytes`] allocates beside the text: a pointer, a length and a counter.
+const RAW_SHARED_BYTES: usize = 3 * size_of::<usize>();
 
 /// A key document as received: well-formed, nothing about it believed yet.
 #[derive(Clone, Debug)]
@@ -101,8 +104,8 @@ pub struct ServerKeys {
     raw: Bytes,
     server_name: ServerName,
     valid_until_ts: Timestamp,
-    verify_keys: BTreeMap<KeyId, VerifyKey>,
-    old_verify_keys: BTreeMap<KeyId, OldVerifyKey>,
+    verify_keys: KeyMap<VerifyKey>,
+    old_verify_keys: KeyMap<OldVerifyKey>,
     dropped: Vec<(String, &'static str)>,
 }
 
@@ -149,6 +152,13 @@ impl UnverifiedServerKeys {
         }
     }
 
+    /// Who has signed the document with which keys, as far as that can be read; whether validly is for
+    /// [`Self::is_signed_by`] to say.
+    pub fn signatures(&self) -> impl Iterator<Item = (&ServerName, &KeyId)> {
+        let by = |(server, ids)| std::iter::repeat(server).zip(BTreeMap::keys(ids));
+        self.signatures.iter().flat_map(by)
+    }
+
     /// Whether `server` has validly signed the document with the given key (for notaries, R58).
     pub fn is_signed_by(&self, server: &ServerName, id: &KeyId, key: &VerifyKey) -> bool {
         let signature = self.signatures.get(server).and_then(|by_id| by_id.get(id));
@@ -168,12 +178,12 @@ impl ServerKeys {
     }
 
     /// The current keys.
-    pub fn verify_keys(&self) -> &BTreeMap<KeyId, VerifyKey> {
+    pub fn verify_keys(&self) -> &KeyMap<VerifyKey> {
         &self.verify_keys
     }
 
     /// The retired keys.
-    pub fn old_verify_keys(&self) -> &BTreeMap<KeyId, OldVerifyKey> {
+    pub fn old_verify_keys(&self) -> &KeyMap<OldVerifyKey> {
         &self.old_verify_keys
     }
 
@@ -205,6 +215,15 @@ impl ServerKeys {
         })
     }
 
+    /// About how much memory it takes, in bytes, itself included.
+    pub fn size_bytes(&self) -> usize {
+        let current = self.verify_keys.keys().map(key_bytes::<VerifyKey>);
+        let old = self.old_verify_keys.keys().map(key_bytes::<OldVerifyKey>);
+        let dropped = self.dropped.iter().map(|entry| size_of_val(entry) + entry.0.len());
+        let lists = current.chain(old).chain(dropped).sum::<usize>();
+        size_of::<Self>() + self.raw.len() + RAW_SHARED_BYTES + lists
+    }
+
     fn drop_banned(&mut self, banned: &BannedKeys) {
         let Self { verify_keys, old_verify_keys, dropped, .. } = self;
         let mut keep = |id: &KeyId, key: &VerifyKey| {
@@ -217,6 +236,11 @@ impl ServerKeys {
         verify_keys.retain(|id, key| keep(id, key));
         old_verify_keys.retain(|id, old| keep(id, &old.key));
     }
+}
+
+/// What an entry of a map takes, with the ID and the key that it shares with others.
+fn key_bytes<V>(id: &KeyId) -> usize {
+    size_of::<(KeyId, V)>() + id.shared_bytes() + VerifyKey::SHARED_BYTES
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use super::{Files, fedgate, json, stderr, stdout};
+use super::{Files, fedgate, json, stderr, stdout, text};
 
 /// A file of keys with one server, as a gate has left it.
-fn kept_keys(files: &Files) -> (String, String) {
+pub(crate) fn kept_keys(files: &Files) -> (String, String) {
     use fedgate::keys::record::{Binding, ServerRecord, Source};
     use fedgate::keys::store::{FileStore, KeyStore as _};
     use fedgate::proto::{KeyId, ServerName, Timestamp};
@@ -44,17 +44,20 @@ fn keys_are_listed_shown_and_flushed() {
     let files = Files::new();
     let (config, key) = kept_keys(&files);
     assert_eq!(stdout(&["keys", "list", "--config", &config], 0), "a.example\n");
-    let shown = stdout(&["keys", "show", "a.example", "--config", &config], 0);
-    for part in ["ed25519:1", &key, "retired", "2026-01-01T00:00:00.000Z", "origin"] {
+    let shown = stdout(&["keys", "a.example", "--offline", "--config", &config], 1);
+    for part in
+        ["ed25519:1", &key, "retired 2026-01-01 00:00 UTC, ", "shown by origin", "REFUSED: "]
+    {
         assert!(shown.replace('\n', " ").contains(part), "{part}: {shown}");
     }
-    let shown = json(&["keys", "show", "a.example", "--json", "--config", &config], 0);
-    assert_eq!(shown[0]["key"], *key);
-    assert_eq!(shown[0]["learnt_from"], "origin");
+    let more = ["--offline", "--json", "--config", &config];
+    let shown = json(&[&["keys", "inspect", "a.example"][..], &more].concat(), 1);
+    let kept = shown.pointer("/store/kept/keys/0").expect("a key");
+    assert_eq!((text(kept, "key"), text(kept, "state")), (&*key, "retired"));
     let flushed = stdout(&["keys", "flush", "a.example", "--config", &config], 0);
     assert!(flushed.contains(&format!("ed25519:1 {key}")), "{flushed}");
-    let gone = stdout(&["keys", "show", "a.example", "--config", &config], 1);
-    assert_eq!(gone, "nothing is kept of a.example\n");
+    let gone = stdout(&["keys", "a.example", "--offline", "--config", &config], 1);
+    assert!(gone.contains("nothing is kept of it"), "{gone}");
     assert_eq!(json(&["keys", "list", "--json", "--config", &config], 0), serde_json::json!([]));
 }
 
@@ -72,8 +75,15 @@ fn keys_that_a_running_gate_holds_or_that_are_nowhere_are_an_error() {
     let error = stderr(&["keys", "list", "--config", &config], 1);
     assert!(error.contains("there is no such file"), "{error}");
     assert!(!path.exists(), "and none is made");
-    let error = stderr(&["keys", "show", "no name", "--config", &config], 2);
-    assert!(error.contains("is no server name"), "{error}");
+    for (arguments, cause) in [
+        (&["keys", "no name"][..], "is no server name"),
+        (&["keys", "a.example", "--key", "no ID"], "not a key ID"),
+        (&["keys"], "<SERVER>"),
+        (&["keys", "a.example", "--config", "/nonexistent.toml"], "cannot be read"),
+    ] {
+        let error = stderr(arguments, 2);
+        assert!(error.contains(cause), "{arguments:?}: {error}");
+    }
 }
 
 /// A gate that runs on free ports.
@@ -133,6 +143,11 @@ fn a_running_gate_is_asked() {
     let (config, key) = kept_keys(&files);
     let running = Running::start(&config);
     assert_eq!(running.keys(&["list", "--config", &config], 0), "a.example\n");
+    let shown = running.keys(&["a.example", "--offline", "--config", &config], 1);
+    assert!(shown.contains("kept on disk") && shown.contains(&key), "{shown}");
+    assert!(!shown.contains("another process"), "the gate itself has looked: {shown}");
+    let inquiry = running.keys(&["a.invalid", "--config", &config], 1);
+    assert!(inquiry.contains("origin") && inquiry.contains("REFUSED"), "{inquiry}");
     let flushed = running.keys(&["flush", "a.example", "--config", &config], 0);
     assert!(flushed.contains(&format!("ed25519:1 {key}")), "{flushed}");
     let gone = running.keys(&["flush", "a.example", "--config", &config], 1);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod inquiry;
 mod keys;
 
 use std::io::{Read as _, Write as _};
@@ -299,6 +300,33 @@ fn check_is_content_when_everything_is_there() {
     let report = json(&["check", "--json", "--config", &path], 0);
     let checks = report.get("checks").and_then(Value::as_array).expect("checks");
     assert!(checks.iter().all(|check| text(check, "result") != "fail"), "{report:#}");
+}
+
+#[test]
+fn check_looks_at_the_file_of_keys_and_leaves_it() {
+    let files = Files::new();
+    keys::kept_keys(&files);
+    let path = files.0.path().join("keys.redb");
+    let homeserver = answering("HTTP/1.1 200 OK\r\n\r\n{\"server\":{\"name\":\"Synapse\"}}");
+    let store = format!("[keys]\nstore = {:?}\n", path.to_str().expect("UTF-8"));
+    let config = files.write("fedgate.toml", &(settings(&homeserver) + &store));
+    let before = std::fs::read(&path).expect("the file");
+    let found = || {
+        let report = json(&["check", "--json", "--config", &config], 0);
+        let checks = report["checks"].as_array().expect("checks").clone();
+        let is_store = |check: &Value| text(check, "name") == "key store";
+        checks.into_iter().find(is_store).expect("the check of the store")
+    };
+    let check = found();
+    assert_eq!(text(&check, "result"), "ok");
+    assert!(text(&check, "detail").contains("servers kept: 1"), "{check}");
+    assert!(std::fs::read(&path).expect("the file") == before, "it was changed");
+    let time = fedgate::proto::Timestamp::from_ms(0);
+    let running = fedgate::keys::store::FileStore::open(&path, time).expect("a store");
+    assert!(text(&found(), "detail").contains("held by the fedgate that is running"));
+    drop(running);
+    let names = std::fs::read_dir(files.0.path()).expect("the folder").count();
+    assert_eq!(names, 2, "the settings and the file");
 }
 
 #[test]

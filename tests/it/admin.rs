@@ -89,6 +89,14 @@ async fn keys_are_listed_flushed_and_refreshed() {
     let refreshed = api(&gate, "POST", "/keys/origin.example/refresh", Some(&json!({}))).await;
     assert_eq!(refreshed.json(), json!({ "server_name": "origin.example", "valid_keys": 1 }));
     assert_eq!(gate.federation.fetches(), 2);
+    let inquiry = api(&gate, "POST", "/keys/origin.example/inquiry", Some(&json!({}))).await.json();
+    assert_eq!(inquiry["verdict"]["accepted"], true, "{inquiry:#}");
+    assert_eq!(inquiry["memory"]["keys"][0]["key_id"], origin.key_id.as_str());
+    assert_eq!(gate.federation.fetches(), 3, "a look, but it asks");
+    let offline = Some(&json!({ "offline": true }));
+    let look = api(&gate, "POST", "/keys/origin.example/inquiry", offline).await.json();
+    assert_eq!((&look["sources"], &look["verdict"]["accepted"]), (&json!([]), &json!(true)));
+    assert_eq!(gate.federation.fetches(), 3);
     let nobody = api(&gate, "POST", "/keys/gone.example/refresh", Some(&json!({}))).await;
     assert_eq!(nobody.status, 502);
     assert!(nobody.json()["error"].as_str().unwrap().contains("origin: "), "{nobody:?}");
@@ -107,7 +115,7 @@ async fn what_is_not_asked_properly_is_refused_with_the_reason() {
     let ban = json!({ "ban": { "server_name": "a.example" } }).to_string();
     let long = format!("\"{}\"", "x".repeat(20_000));
     type Headers<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(&str, &str, Headers<'_>, &str, u16, &str); 12] = [
+    let cases: [(&str, &str, Headers<'_>, &str, u16, &str); 14] = [
         ("GET", "/nothing", &[HOST], "", 404, "here are"),
         ("PUT", "/rules", &[HOST, JSON], &ban, 405, "GET, POST only"),
         ("GET", "/keys/a.example", &[HOST], "", 405, "DELETE only"),
@@ -117,6 +125,8 @@ async fn what_is_not_asked_properly_is_refused_with_the_reason() {
         ("POST", "/rules", &[HOST, JSON], "{", 400, "EOF"),
         ("POST", "/rules", &[HOST, JSON], r#"{"ban":{}}"#, 400, "a ban is of"),
         ("POST", "/rules", &[HOST, JSON], &long, 413, "bytes"),
+        ("POST", "/keys/a/inquiry", &[HOST, JSON], r#"{"key_ids":["x"]}"#, 400, "not a key ID"),
+        ("POST", "/keys/a/inquiry", &[HOST, JSON], r#"{"ids":[]}"#, 400, "unknown field"),
         ("POST", "/rules", &[HOST], &ban, 415, "application/json"),
         ("POST", "/rules", &[HOST, JSON, ("origin", "null")], &ban, 403, "browsers"),
         ("POST", "/rules", &[("host", "evil.example"), JSON], &ban, 403, "Host"),

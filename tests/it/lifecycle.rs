@@ -7,6 +7,7 @@ use std::time::Duration;
 use fedgate::app::{App, Outside};
 use fedgate::clock::ManualClock;
 use fedgate::config::{Config, Sources, TlsFiles};
+use fedgate::net::NetMetrics;
 use fedgate::proto::Timestamp;
 use fedgate::proxy::tls::Certificate;
 use tokio::io::AsyncWriteExt;
@@ -259,6 +260,7 @@ async fn bind(dir: &Path, listen: &str, admin: &str) -> String {
     let outside = Outside {
         clock: Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS))),
         transport: Arc::new(FakeFederation::default()),
+        net_metrics: NetMetrics::new().unwrap(),
     };
     let error = App::bind(config, outside).await.err().expect("the address is taken");
     error.to_string()

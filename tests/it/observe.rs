@@ -18,6 +18,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const OBSERVE: GateOptions = GateOptions {
     store: String::new(),
+    sources: "",
     keys: "",
     tls: false,
     settings: "mode = \"observe\"\n[limits]\nbody_bytes_max = 65536",
@@ -29,6 +30,7 @@ const OBSERVE: GateOptions = GateOptions {
 
 const FORWARD: GateOptions = GateOptions {
     store: String::new(),
+    sources: "",
     keys: "",
     tls: false,
     settings: "[limits]\nbody_bytes_max = 65536\nbuffered_bytes_max = 65536",

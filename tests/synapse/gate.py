@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
@@ -68,13 +69,31 @@ class Gate:
         Without those for keys: homeservers ask for keys when they see fit.
         """
         counted: Counter[str] = Counter()
-        with urllib.request.urlopen(self._metrics_url, timeout=METRICS_SECONDS) as response:
-            for line in response.read().decode().splitlines():
-                match = REQUESTS_LINE.match(line)
-                labels = dict(LABEL.findall(match["labels"])) if match else {}
-                if match and not labels["endpoint"].startswith("key_"):
-                    counted[labels["verdict"]] += int(match["count"])
+        for line in self._metrics():
+            match = REQUESTS_LINE.match(line)
+            labels = dict(LABEL.findall(match["labels"])) if match else {}
+            if match and not labels["endpoint"].startswith("key_"):
+                counted[labels["verdict"]] += int(match["count"])
         return counted
+
+    def expect_counted(self, verdict: str, requests: int) -> None:
+        """Fedgate has seen so many requests, all of this verdict. The count follows the answer."""
+        wanted = Counter({verdict: requests})
+        deadline = time.monotonic() + METRICS_SECONDS
+        while (counted := self.requests_counted()) != wanted:
+            if time.monotonic() > deadline or counted.total() >= requests:
+                raise AssertionError(f"it counted {dict(counted)}, not {dict(wanted)}")
+
+    def metric(self, series: str) -> float:
+        """The value of one series, as the metrics spell it."""
+        for line in self._metrics():
+            if line.startswith(f"{series} "):
+                return float(line.rsplit(" ", 1)[1])
+        raise AssertionError(f"there is no {series}")
+
+    def _metrics(self) -> list[str]:
+        with urllib.request.urlopen(self._metrics_url, timeout=METRICS_SECONDS) as response:
+            return response.read().decode().splitlines()
 
 
 def _settings(placing: Placing) -> str:

@@ -31,8 +31,10 @@ const CONFINED: [(&str, &[&str]); 5] = [
         &[
             "src/admin/",
             "src/app.rs",
+            "src/app/keys.rs",
             "src/gate/metrics.rs",
             "src/keys/metrics.rs",
+            "src/net/metrics.rs",
             "src/proxy/metrics.rs",
             "src/proxy/record.rs",
         ],

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::super::healthcheck::admin;
@@ -14,7 +14,9 @@ use crate::admin::{Api, PREFIX, read_token};
 use crate::app::{self, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Homeserver, Store};
+use crate::keys::inquiry::Inquiry;
 use crate::keys::store::{FileStore, StoreError};
+use crate::proto::{KeyId, ServerName};
 
 /// Added to the time that finding keys may take.
 const ANSWER_SLACK: Duration = Duration::from_secs(5);
@@ -28,7 +30,7 @@ pub(super) enum Desk {
 }
 
 /// A fedgate that runs.
-pub(super) struct Running {
+pub(in super::super) struct Running {
     address: Homeserver,
     token: Option<String>,
     timeout: Duration,
@@ -101,7 +103,7 @@ impl Desk {
 
 impl Running {
     /// The fedgate that answers at `admin.address`, if anybody does.
-    fn find(config: &Config) -> Result<Option<Self>, Failure> {
+    pub(in super::super) fn find(config: &Config) -> Result<Option<Self>, Failure> {
         let token = match &config.admin.token_file {
             None => None,
             Some(path) => Some(read_token(path).map_err(|error| {
@@ -139,6 +141,23 @@ impl Running {
             &self.address,
             &Asked { method, path, headers: &headers, body, timeout: self.timeout },
         )
+    }
+
+    /// All it has to say of one server.
+    pub(in super::super) fn inquiry(
+        &self,
+        server: &ServerName,
+        ids: &[KeyId],
+        offline: bool,
+    ) -> Result<Inquiry, Failure> {
+        let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+        let body = json!({ "key_ids": ids, "offline": offline }).to_string();
+        let (status, value) = self.call("POST", &format!("/keys/{server}/inquiry"), &body)?;
+        serde_json::from_value(value).map_err(|error| {
+            negative(format!(
+                "error: the fedgate that runs gave no inquiry (status {status}): {error}"
+            ))
+        })
     }
 
     fn call(&self, method: &str, target: &str, body: &str) -> Result<(u16, Value), Failure> {

@@ -1,6 +1,7 @@
 //! Asking others for keys.
 
 mod answer;
+mod batch;
 pub mod homeserver;
 pub mod notary;
 pub mod origin;
@@ -15,6 +16,7 @@ pub use origin::OriginFetcher;
 
 use super::record::Source;
 use crate::net::NetError;
+use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -23,10 +25,16 @@ use crate::proto::{KeyId, ServerName, Timestamp};
 pub struct KeyRequest {
     /// Whose keys.
     pub server: ServerName,
-    /// Which ones at least. Never empty.
+    /// Which ones at least. Empty asks for all there are, which some notaries answer from memory
+    /// alone.
     pub key_ids: Vec<KeyId>,
     /// Until when they must be valid at least.
     pub minimum_valid_until: Timestamp,
+    /// Takes down how it goes.
+    pub trace: Trace,
+    /// Whether the server has been seen before. Those never seen before, whose names any stranger can
+    /// make up, are asked for apart from the others.
+    pub is_known: bool,
 }
 
 /// Why a source gave no keys.
@@ -34,6 +42,8 @@ pub struct KeyRequest {
 pub enum FetchError {
     /// The source answered with something that is no acceptable key document.
     BadAnswer(String),
+    /// Too many questions wait for the source already; it was not asked.
+    Busy,
     /// The source could not be reached.
     Net(NetError),
     /// The source is known to serve no keys of other servers, and was not asked.
@@ -50,6 +60,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, text) = match self {
             Self::BadAnswer(text) => ("unacceptable answer", text),
+            Self::Busy => return f.write_str("too many questions wait for it already"),
             Self::Net(NetError::BlockedAddress(text)) => ("blocked address", text),
             Self::Net(NetError::Connect(text)) => ("connect", text),
             Self::Net(NetError::Dns(text)) => ("dns", text),
@@ -86,19 +97,13 @@ pub trait KeyFetcher: Send + Sync + 'static {
     /// Asks for keys. Documents come back checked; an empty list means the source answered and has
     /// none. The caller sets the deadline.
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError>;
+
+    /// Finds out ahead of the first question whether the source can be asked at all, where that is
+    /// not sure and costs nothing; tells the log, and takes a bounded time.
+    async fn probe(&self) {}
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_texts_are_printable_and_bounded() {
-        let error =
-            FetchError::Net(NetError::Tls(format!("a\n\u{1b}[31m\u{202e}é{}", "x".repeat(999))));
-        let text = error.to_string();
-        assert!(text.starts_with(r"tls: a\n\u{1b}[31m\u{202e}\u{e9}xxx"), "{text}");
-        assert!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()));
-        assert!(text.len() < 400, "{}", text.len());
-    }
-}
+mod testing;
+#[cfg(test)]
+mod tests;

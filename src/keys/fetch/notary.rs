@@ -3,63 +3,76 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::answer::{ANSWER_BYTES_MAX, Judge, QUERY_TARGET, query};
-use super::{FetchError, KeyFetcher, KeyRequest, printable};
+use super::answer::{Answer, Judge, QUERY_TARGET};
+use super::batch::{Ask, Batcher};
+use super::{FetchError, KeyFetcher, KeyRequest};
 use crate::config::Notary;
+use crate::keys::metrics::KeyMetrics;
 use crate::keys::record::Source;
 use crate::keys::rules::Rulebook;
 use crate::net::FederationTransport;
+use crate::net::trace::Trace;
 use crate::net::transport::FederationRequest;
+use crate::proto::ServerName;
 use crate::proto::server_keys::ServerKeys;
 
-/// Asks one notary.
+/// Asks one notary, for several servers at a time where many are wanted.
 pub struct NotaryFetcher {
-    transport: Arc<dyn FederationTransport>,
     rules: Rulebook,
     notary: Notary,
-    source: Source,
+    queries: Batcher<Connection>,
+}
+
+/// The way to the notary.
+struct Connection {
+    transport: Arc<dyn FederationTransport>,
+    server_name: ServerName,
 }
 
 impl NotaryFetcher {
     /// A fetcher that asks `notary` over `transport` and refuses the keys that `rules` ban.
-    pub fn new(transport: Arc<dyn FederationTransport>, rules: Rulebook, notary: Notary) -> Self {
-        let source = Source::Notary(notary.server_name.clone());
-        Self { transport, rules, notary, source }
+    pub fn new(
+        transport: Arc<dyn FederationTransport>,
+        rules: Rulebook,
+        notary: Notary,
+        metrics: KeyMetrics,
+    ) -> Self {
+        let server_name = notary.server_name.clone();
+        let source = Source::Notary(server_name.clone());
+        let connection = Arc::new(Connection { transport, server_name });
+        Self { rules, notary, queries: Batcher::new(connection, source, metrics) }
+    }
+}
+
+impl Ask for Connection {
+    async fn ask(&self, body: Bytes, bytes_max: usize, trace: &Trace) -> Result<Bytes, FetchError> {
+        let question = FederationRequest {
+            body: Some(body),
+            target: QUERY_TARGET.to_owned(),
+            response_bytes_max: bytes_max,
+            trace: trace.clone(),
+        };
+        let answer =
+            self.transport.send(&self.server_name, question).await.map_err(FetchError::Net)?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(FetchError::Status(answer.status)) }
     }
 }
 
 #[async_trait]
 impl KeyFetcher for NotaryFetcher {
     fn source(&self) -> &Source {
-        &self.source
+        self.queries.source()
     }
 
     async fn fetch(&self, request: &KeyRequest) -> Result<Vec<ServerKeys>, FetchError> {
-        let question = FederationRequest {
-            body: Some(query(request)),
-            target: QUERY_TARGET.to_owned(),
-            response_bytes_max: ANSWER_BYTES_MAX,
+        let judge = |answer: &Answer| {
+            let rules = self.rules.in_force();
+            let judge = Judge { notary: Some(&self.notary), banned: rules.banned() };
+            judge.judge(&request.server, answer)
         };
-        let notary = &self.notary.server_name;
-        let answer = self.transport.send(notary, question).await.map_err(FetchError::Net)?;
-        if answer.status != 200 {
-            return Err(FetchError::Status(answer.status));
-        }
-        let pinned = Some((notary, &self.notary.verify_keys));
-        let rules = self.rules.in_force();
-        let judge = Judge { notary: pinned, banned: rules.banned() };
-        let judged = judge.judge(&request.server, &answer.body)?;
-        for reason in &judged.refused {
-            tracing::warn!(
-                target: "fedgate::keys",
-                server = %request.server,
-                source = %self.source,
-                reason = %printable(reason),
-                "ignored one document of a notary's answer"
-            );
-        }
-        Ok(judged.accepted)
+        self.queries.fetch(request, judge).await
     }
 }
 

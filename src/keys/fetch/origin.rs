@@ -37,6 +37,7 @@ impl KeyFetcher for OriginFetcher {
             body: None,
             target: "/_matrix/key/v2/server".to_owned(),
             response_bytes_max: SERVER_KEYS_BYTES_MAX,
+            trace: request.trace.clone(),
         };
         let answer =
             self.transport.send(&request.server, question).await.map_err(FetchError::Net)?;

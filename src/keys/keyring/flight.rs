@@ -9,14 +9,15 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeysUnavailable, Look, Stage,
-    all_retired,
+    BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeyringParts, KeysUnavailable, Look,
+    Stage, all_retired,
 };
 use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
 use crate::keys::known::KnownKeys;
 use crate::keys::record::Source;
 use crate::net::NetError;
+use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -120,7 +121,8 @@ impl Inner {
         let known = if quest.refresh_after.is_some() {
             self.known_unused(server, now).await
         } else {
-            let Look::Ask(ids, known) = self.look(server, &quest.ids, now).await else {
+            let cached = self.parts.cache.get(server, now);
+            let Look::Ask(ids, known) = self.look(server, &quest.ids, now, cached).await else {
                 return FlightEnd::LookAgain;
             };
             quest.ids = ids;
@@ -142,9 +144,20 @@ impl Inner {
         let findings = self.ask_hedged(server, &quest, known, deadline).await;
         drop(in_flight);
         self.save(server, &findings).await;
-        let (servers, bytes) = self.parts.cache.size().await;
-        self.parts.metrics.cache_size(servers, bytes);
-        self.judge(server, &quest, findings).await
+        let end = self.judge(server, &quest, findings).await;
+        self.show_sizes().await;
+        end
+    }
+
+    /// Shows how much is kept, in the metrics.
+    async fn show_sizes(&self) {
+        let KeyringParts { cache, store, metrics, .. } = &self.parts;
+        let (servers, bytes) = cache.size();
+        metrics.cache_size(servers, bytes);
+        metrics.backoff_size(self.floors.size().await);
+        if let Some(store) = store {
+            metrics.store_size(store.size());
+        }
     }
 
     /// Asks stage after stage: the next one as soon as the last has failed, or beside it when it
@@ -226,6 +239,8 @@ impl Inner {
             server: server.clone(),
             key_ids: quest.ids.clone(),
             minimum_valid_until: quest.refresh_after.map_or(now, |end| end.plus_ms(1)),
+            trace: Trace::default(),
+            is_known: quest.is_known,
         };
         let started = Instant::now();
         let answer = fetcher.fetch(&request).await;
@@ -299,7 +314,7 @@ impl Inner {
             self.compare_with_pins(&keys, source);
             let stored = StoredKeys { keys, fetched_at, source: source.clone() };
             let base = findings.known.as_ref();
-            let inserted = self.parts.cache.insert(stored, binding, base).await;
+            let inserted = self.parts.cache.insert(stored, binding, base);
             for collision in inserted.collisions {
                 self.parts.metrics.collided(source.kind());
                 tracing::warn!(

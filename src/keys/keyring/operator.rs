@@ -50,7 +50,7 @@ impl Keyring {
         rules.enact(made);
         tracing::info!(target: "fedgate::keys", ?change, "rules changed by the operator");
         if let Change::Ban(Subject::Key(key)) = change {
-            inner.verify_again(key).await;
+            inner.verify_again(key);
         }
         Ok(true)
     }
@@ -104,7 +104,7 @@ impl Keyring {
             None => Ok(()),
         };
         inner.flushes.fetch_add(1, Ordering::SeqCst);
-        inner.parts.cache.forget(server).await;
+        inner.parts.cache.forget(server);
         inner.floors.succeeded(server).await;
         drop(landing);
         forgotten?;
@@ -158,7 +158,7 @@ impl Inner {
     pub(super) fn compare_with_pins(&self, document: &ServerKeys, source: &Source) {
         let rules = self.parts.rules.in_force();
         let server = document.server_name();
-        for (id, shown) in document.verify_keys() {
+        for (id, shown) in document.verify_keys().iter() {
             let Some(pinned) = rules.rules().pin(server, id).filter(|key| *key != shown) else {
                 continue;
             };
@@ -186,11 +186,11 @@ impl Inner {
 
     /// Verifies again what is in memory and lists `key`, which has just been banned: a document that
     /// nobody else has signed counts no more.
-    async fn verify_again(&self, key: &[u8; 32]) {
+    fn verify_again(&self, key: &[u8; 32]) {
         let rules = self.parts.rules.in_force();
         let verified = |server: &ServerName, known: &KnownKeys| {
             KnownKeys::from_record(known.to_record(), server, rules.banned()).0
         };
-        self.parts.cache.revise(|known| known.shows(key), verified).await;
+        self.parts.cache.revise(|known| known.shows(key), verified);
     }
 }

@@ -9,10 +9,12 @@ use crate::keys::record::Source;
 use crate::keys::testing::{DAY, HOUR, ScriptedFetcher, Step, TestServer, at, banning, key_id};
 use crate::net::NetError;
 use crate::proto::server_keys::ServerKeys;
+use crate::proto::validity::Provenance;
 
 mod agreement;
 mod bounds;
 mod hedging;
+mod querying;
 mod refreshing;
 mod ruled;
 mod sharing;

@@ -2,6 +2,8 @@
 
 mod database;
 mod failure;
+mod inspect;
+mod names;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,9 +23,10 @@ use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use self::database::{Database, RULES, RULES_NAME, SERVERS};
 use self::failure::{Failure, guarded};
+pub use self::inspect::{Inspection, inspect};
 use self::writer::{Change, Writer};
 use super::encode;
-use super::{KeyStore, StoreError};
+use super::{KeyStore, StoreError, StoreSize};
 use crate::keys::record::ServerRecord;
 use crate::keys::rules::Rules;
 use crate::proto::{ServerName, Timestamp};
@@ -110,6 +113,9 @@ impl FileStore {
 #[async_trait]
 impl KeyStore for FileStore {
     async fn load(&self, server: &ServerName) -> Result<Option<ServerRecord>, StoreError> {
+        if !self.database.may_have(server.as_str()) {
+            return Ok(None);
+        }
         let name = server.clone();
         let kept = self.read(move |db| database::get(db, SERVERS, name.as_str())).await?;
         let Some(bytes) = kept else { return Ok(None) };
@@ -159,6 +165,10 @@ impl KeyStore for FileStore {
 
     async fn count(&self) -> Result<u64, StoreError> {
         self.read(|db| Ok(db.begin_read()?.open_table(SERVERS)?.len()?)).await
+    }
+
+    fn size(&self) -> StoreSize {
+        self.database.size()
     }
 
     async fn load_rules(&self) -> Result<Rules, StoreError> {

@@ -38,11 +38,23 @@ pub trait KeyStore: Send + Sync + 'static {
     /// How many servers there is a record of.
     async fn count(&self) -> Result<u64, StoreError>;
 
+    /// How much is kept, as far as is known without looking.
+    fn size(&self) -> StoreSize;
+
     /// The rules that were made at run time.
     async fn load_rules(&self) -> Result<Rules, StoreError>;
 
     /// Keeps the rules made at run time. They are durable when this returns.
     async fn save_rules(&self, rules: &Rules) -> Result<(), StoreError>;
+}
+
+/// How much a store keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreSize {
+    /// Servers there is a record of.
+    pub servers: u64,
+    /// Bytes it takes on disk.
+    pub bytes: u64,
 }
 
 /// Why a store could not do its work; the text names the file, the cause and the fix.

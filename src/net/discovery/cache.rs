@@ -8,7 +8,8 @@ use moka::future::Cache;
 use tokio::time::Instant;
 
 use super::well_known::Delegation;
-use crate::net::NetError;
+use crate::net::metrics::Remembered;
+use crate::net::{NetError, NetMetrics};
 use crate::proto::ServerName;
 
 /// Hosts remembered. When more are asked for than this, those asked for least are forgotten. With
@@ -42,6 +43,7 @@ const JITTER: f64 = 0.1;
 pub struct WellKnownCache {
     hosts: Cache<String, Arc<tokio::sync::Mutex<Memory>>>,
     random: Mutex<fastrand::Rng>,
+    metrics: NetMetrics,
 }
 
 /// What is known of one host.
@@ -58,10 +60,21 @@ struct Outcome {
     lifetime: Duration,
 }
 
+/// What is known of a host.
+#[derive(Debug)]
+pub struct Looked {
+    /// The delegated name, or why there is none.
+    pub result: Result<ServerName, NetError>,
+    /// Whether it was known already.
+    pub remembered: bool,
+    /// How long it is remembered from now.
+    pub remaining: Duration,
+}
+
 impl WellKnownCache {
-    /// An empty cache; `random` spreads the lifetimes.
-    pub fn new(random: fastrand::Rng) -> Self {
-        Self { hosts: Cache::new(HOSTS_MAX), random: Mutex::new(random) }
+    /// An empty cache; `random` spreads the lifetimes. It counts in `metrics`.
+    pub fn new(random: fastrand::Rng, metrics: NetMetrics) -> Self {
+        Self { hosts: Cache::new(HOSTS_MAX), random: Mutex::new(random), metrics }
     }
 
     /// The delegated name of `host`: as remembered, or else from `fetch`. Only one `fetch` of a host
@@ -70,23 +83,25 @@ impl WellKnownCache {
     ///
     /// A delegation whose lifetime is over is not used any more when it can not be fetched again,
     /// though Synapse does so for a while: where it leads may be another's by now.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fetch`, as remembered or new.
     pub async fn get(
         &self,
         host: &str,
         fetch: impl Future<Output = Result<Delegation, NetError>>,
-    ) -> Result<ServerName, NetError> {
+    ) -> Looked {
         // Server names keep their case; hosts have none.
         let entry = self.hosts.get_with(host.to_ascii_lowercase(), async { Arc::default() }).await;
         let mut memory = entry.lock().await;
         if let Some(last) = &memory.last
-            && last.at.elapsed() < last.lifetime
+            && let age = last.at.elapsed()
+            && age < last.lifetime
         {
-            return last.result.clone();
+            self.metrics.looked_up(Remembered::WellKnown, true);
+            let (result, remaining) = (last.result.clone(), last.lifetime - age);
+            return Looked { result, remembered: true, remaining };
         }
+        self.metrics.looked_up(Remembered::WellKnown, false);
+        self.hosts.run_pending_tasks().await;
+        self.metrics.entries(Remembered::WellKnown, self.hosts.entry_count());
         let fetched = fetch.await;
         let at = Instant::now();
         let lifetime = match &fetched {
@@ -104,7 +119,7 @@ impl WellKnownCache {
         };
         let result = fetched.map(|delegation| delegation.server);
         memory.last = Some(Outcome { result: result.clone(), at, lifetime });
-        result
+        Looked { result, remembered: false, remaining: lifetime }
     }
 
     fn spread(&self, lifetime: Duration) -> Duration {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::cache::WellKnownCache;
+use super::cache::{Looked, WellKnownCache};
 use super::well_known::{self, HttpsGet};
 use super::{Endpoint, Ports, ResolutionStep};
+use crate::net::dns::SrvTarget;
+use crate::net::trace::{Action, NameForm, Outcome, Trace, cut};
 use crate::net::{Dns, NetError};
 use crate::proto::ServerName;
+use crate::proto::server_name::Host;
 
 /// What a discovery needs.
 pub struct Discovery<'a> {
@@ -21,6 +24,8 @@ pub struct Discovery<'a> {
     /// Time for the well-known document, with all its redirects. Many servers have none and drop
     /// packets to 443; what this takes is missing for the rest.
     pub well_known_timeout: Duration,
+    /// Takes down the steps.
+    pub trace: &'a Trace,
 }
 
 /// What a discovery found.
@@ -40,6 +45,7 @@ impl Discovery<'_> {
     ///
     /// [`NetError::Dns`] when an SRV look-up fails (that there are no records is not a failure).
     pub async fn of(&self, server: &ServerName) -> Result<Discovered, NetError> {
+        self.trace.note(|| named(server), || Outcome::Name { form: form(server) });
         let mut well_known_failure = None;
         let mut step = ResolutionStep::start(server, self.ports)?;
         loop {
@@ -51,7 +57,7 @@ impl Discovery<'_> {
                     next
                 }
                 ResolutionStep::Srv(waiting) => {
-                    let targets = self.dns.srv(&waiting.name()).await?;
+                    let targets = self.srv(&waiting.name()).await?;
                     waiting.answered(targets, &mut fastrand::Rng::new())?
                 }
                 ResolutionStep::Done(endpoints) => {
@@ -75,6 +81,40 @@ impl Discovery<'_> {
                     tracing::debug!(host, kind, %error, "no valid well-known document");
                 })
         };
-        self.cache.get(host, fetch).await
+        let step = self.trace.begin(|| Action::WellKnown { url: well_known::url(host) });
+        let looked = self.cache.get(host, fetch).await;
+        step.end(|| well_known_outcome(&looked));
+        looked.result
+    }
+
+    async fn srv(&self, name: &str) -> Result<Vec<SrvTarget>, NetError> {
+        let step = self.trace.begin(|| Action::Srv { name: name.to_owned() });
+        let found = self.dns.srv(name).await;
+        step.result(&found, |found| Outcome::Targets {
+            targets: found.records.clone(),
+            answered_by: found.answered_by,
+            no_such_name: found.no_such_name,
+        });
+        Ok(found?.records)
+    }
+}
+
+fn named(server: &ServerName) -> Action {
+    Action::ServerName { name: server.to_string() }
+}
+
+fn form(server: &ServerName) -> NameForm {
+    match (server.host(), server.port()) {
+        (Host::Ipv4(_) | Host::Ipv6(_), _) => NameForm::Address,
+        (Host::Dns(_), Some(_)) => NameForm::NameWithPort,
+        (Host::Dns(_), None) => NameForm::NameAlone,
+    }
+}
+
+fn well_known_outcome(looked: &Looked) -> Outcome {
+    let (remembered, remaining_s) = (looked.remembered, looked.remaining.as_secs());
+    match &looked.result {
+        Ok(server) => Outcome::Delegated { server: server.to_string(), remembered, remaining_s },
+        Err(error) => Outcome::NotDelegated { text: cut(error.text()), remembered, remaining_s },
     }
 }

@@ -58,6 +58,11 @@ pub struct Delegation {
     pub cache_control: Option<Bytes>,
 }
 
+/// The URL at which the search for the document of `host` begins.
+pub fn url(host: &str) -> String {
+    format!("https://{host}{PATH}")
+}
+
 /// Gets the delegated name of `host` from port `port`.
 ///
 /// # Errors

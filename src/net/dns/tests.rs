@@ -1,118 +1,19 @@
 //! Against a name server on loopback that speaks real DNS packets.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex};
+mod sharing;
 
-use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
-use tokio::net::UdpSocket;
-use tokio::task::JoinHandle;
+use std::net::Ipv6Addr;
 
+use hickory_proto::op::ResponseCode;
+
+use super::testing::{NameServer, Script, a, aaaa, cname, srv};
 use super::*;
 
-/// What the name server does with one question.
-#[derive(Clone)]
-enum Script {
-    Answer(Vec<Record>),
-    Code(ResponseCode),
-    /// The name does not exist, which may be remembered for as many seconds.
-    Missing(u32),
-    Silence,
-}
-
-/// A name server that follows a script; what it has no line for does not exist.
-struct NameServer {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, RecordType)>>>,
-    task: JoinHandle<()>,
-}
-
-impl NameServer {
-    async fn start(lines: &[(&str, RecordType, Script)]) -> Self {
-        let script: BTreeMap<(String, RecordType), Script> = lines
-            .iter()
-            .map(|(name, kind, script)| (((*name).to_owned(), *kind), script.clone()))
-            .collect();
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket");
-        let address = socket.local_addr().expect("an address");
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
-        let task = tokio::spawn(async move {
-            let mut packet = [0; 4_096];
-            loop {
-                let (length, peer) = socket.recv_from(&mut packet).await.expect("a packet");
-                let mut message = Message::from_vec(&packet[..length]).expect("a query");
-                let query = message.queries[0].clone();
-                let question = (query.name().to_ascii(), query.query_type());
-                seen.lock().expect("unpoisoned").push(question.clone());
-                match script.get(&question) {
-                    Some(Script::Silence) => continue,
-                    Some(Script::Code(code)) => message.metadata.response_code = *code,
-                    Some(Script::Missing(seconds)) => {
-                        message.metadata.response_code = ResponseCode::NXDomain;
-                        message.add_authority(soa(*seconds));
-                    }
-                    Some(Script::Answer(records)) => {
-                        message.add_answers(records.iter().cloned());
-                    }
-                    None => message.metadata.response_code = ResponseCode::NXDomain,
-                }
-                message.edns = None;
-                let answer = message.into_response().to_vec().expect("an answer");
-                socket.send_to(&answer, peer).await.expect("sent");
-            }
-        });
-        Self { address, asked, task }
-    }
-
-    fn dns(&self) -> HickoryDns {
-        HickoryDns::new(vec![name_server(&self.address)], Hosts::default()).expect("a resolver")
-    }
-
-    fn asked(&self) -> Vec<(String, RecordType)> {
-        let mut asked = self.asked.lock().expect("unpoisoned").clone();
-        asked.sort();
-        asked.dedup();
-        asked
-    }
-
-    fn times_asked(&self) -> usize {
-        self.asked.lock().expect("unpoisoned").len()
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn record(name: &str, data: RData) -> Record {
-    Record::from_rdata(Name::from_ascii(name).expect("a name"), 60, data)
-}
-
-fn a(name: &str, ip: [u8; 4]) -> Record {
-    record(name, RData::A(Ipv4Addr::from(ip).into()))
-}
-
-fn aaaa(name: &str, ip: Ipv6Addr) -> Record {
-    record(name, RData::AAAA(ip.into()))
-}
-
-fn cname(name: &str, target: &str) -> Record {
-    record(name, RData::CNAME(CNAME(Name::from_ascii(target).expect("a name"))))
-}
-
-fn srv(name: &str, priority: u16, weight: u16, port: u16, target: &str) -> Record {
-    let target = Name::from_ascii(target).expect("a name");
-    record(name, RData::SRV(SRV::new(priority, weight, port, target)))
-}
-
-fn soa(negative_ttl: u32) -> Record {
-    let root = Name::root();
-    let soa = SOA::new(root.clone(), root.clone(), 1, 7_200, 3_600, 86_400, negative_ttl);
-    Record::from_rdata(root, negative_ttl, RData::SOA(soa))
+/// The records of an answer, whoever knew them.
+async fn records_of<T>(
+    answer: impl Future<Output = Result<Resolved<T>, NetError>>,
+) -> Result<Vec<T>, NetError> {
+    answer.await.map(|found| found.records)
 }
 
 fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -129,7 +30,8 @@ async fn both_kinds_of_addresses_are_found_in_turn() {
         (name, RecordType::AAAA, Script::Answer(vec![aaaa(name, V6)])),
     ])
     .await;
-    let mut found = server.dns().addresses("both.example.org").await.expect("addresses");
+    let mut found =
+        records_of(server.dns().addresses("both.example.org")).await.expect("addresses");
     assert_eq!(found[1], IpAddr::V6(V6), "the second is the only one of its kind");
     found.sort();
     assert_eq!(found, addresses(&["1.1.1.1", "1.1.1.2", "2a01:4f8::1"]));
@@ -138,8 +40,8 @@ async fn both_kinds_of_addresses_are_found_in_turn() {
 #[tokio::test]
 async fn names_are_asked_for_as_they_are() {
     let server = NameServer::start(&[]).await;
-    assert_eq!(server.dns().addresses("no-dots").await, Ok(Vec::new()));
-    assert_eq!(server.dns().addresses("example.org.").await, Ok(Vec::new()));
+    assert_eq!(records_of(server.dns().addresses("no-dots")).await, Ok(Vec::new()));
+    assert_eq!(records_of(server.dns().addresses("example.org.")).await, Ok(Vec::new()));
     assert_eq!(
         server.asked(),
         [
@@ -160,7 +62,7 @@ async fn aliases_are_followed_within_an_answer_and_by_asking_on() {
         (last, RecordType::AAAA, Script::Answer(vec![aaaa(last, V6)])),
     ])
     .await;
-    let found = server.dns().addresses("alias.example.org").await;
+    let found = records_of(server.dns().addresses("alias.example.org")).await;
     assert_eq!(found, Ok(addresses(&["1.2.3.4", "2a01:4f8::1"])));
 }
 
@@ -176,7 +78,7 @@ async fn aliases_in_a_circle_have_no_address() {
         (other, RecordType::AAAA, back),
     ])
     .await;
-    assert_eq!(server.dns().addresses("one.example.org").await, Ok(Vec::new()));
+    assert_eq!(records_of(server.dns().addresses("one.example.org")).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -190,8 +92,8 @@ async fn what_does_not_exist_is_empty_and_no_error() {
     .await;
     let dns = server.dns();
     for host in ["nodata.example.org", "nxdomain.example.org"] {
-        assert_eq!(dns.addresses(host).await, Ok(Vec::new()), "{host}");
-        assert_eq!(dns.srv(host).await, Ok(Vec::new()), "{host}");
+        assert_eq!(records_of(dns.addresses(host)).await, Ok(Vec::new()), "{host}");
+        assert_eq!(records_of(dns.srv(host)).await, Ok(Vec::new()), "{host}");
     }
 }
 
@@ -206,10 +108,10 @@ async fn a_failing_name_server_is_an_error_that_names_the_question() {
         ])
         .await;
         let dns = server.dns();
-        let error = dns.addresses("broken.example.org").await.expect_err("no answer");
+        let error = records_of(dns.addresses("broken.example.org")).await.expect_err("no answer");
         assert_eq!(error.kind(), "dns", "{error}");
         assert!(error.text().contains("A records of broken.example.org."), "{error}");
-        let error = dns.srv("broken.example.org").await.expect_err("no answer");
+        let error = records_of(dns.srv("broken.example.org")).await.expect_err("no answer");
         assert!(error.text().contains("SRV records of broken.example.org."), "{error}");
         assert_eq!(error.kind(), "dns", "{error}");
     }
@@ -226,9 +128,12 @@ async fn one_kind_of_addresses_is_enough_beside_a_failure_of_the_other() {
     ])
     .await;
     let dns = server.dns();
-    assert_eq!(dns.addresses("half.example.org").await, Ok(addresses(&["1.1.1.1"])));
+    assert_eq!(records_of(dns.addresses("half.example.org")).await, Ok(addresses(&["1.1.1.1"])));
     // Whether it has addresses is not known, which is not the same as that it has none.
-    assert_eq!(dns.addresses("empty.example.org").await.map_err(|e| e.kind()), Err("dns"));
+    assert_eq!(
+        records_of(dns.addresses("empty.example.org")).await.map_err(|e| e.kind()),
+        Err("dns")
+    );
 }
 
 #[tokio::test]
@@ -238,7 +143,7 @@ async fn a_silent_name_server_is_given_up_on() {
     let server = NameServer::start(&[(name, RecordType::SRV, silent)]).await;
     let mut dns = server.dns();
     dns.timeout = Duration::from_millis(50);
-    let error = dns.srv("silent.example.org").await.expect_err("silence");
+    let error = records_of(dns.srv("silent.example.org")).await.expect_err("silence");
     assert_eq!(
         error,
         NetError::Dns("SRV records of silent.example.org.: no answer within 50ms".to_owned())
@@ -265,7 +170,7 @@ async fn srv_records_come_with_the_best_priority_first() {
         port,
     };
     assert_eq!(
-        server.dns().srv("_matrix-fed._tcp.example.org").await,
+        records_of(server.dns().srv("_matrix-fed._tcp.example.org")).await,
         Ok(vec![target(10, 7, 443, "a.example.org"), target(20, 5, 8449, "b.example.org")])
     );
 }
@@ -275,7 +180,7 @@ async fn the_srv_target_that_says_no_is_the_empty_name() {
     let name = "_matrix._tcp.example.org.";
     let none = Script::Answer(vec![srv(name, 0, 0, 0, ".")]);
     let server = NameServer::start(&[(name, RecordType::SRV, none)]).await;
-    let found = server.dns().srv("_matrix._tcp.example.org").await.expect("an answer");
+    let found = records_of(server.dns().srv("_matrix._tcp.example.org")).await.expect("an answer");
     assert_eq!(found.iter().map(|target| target.host.as_str()).collect::<Vec<_>>(), [""]);
 }
 
@@ -285,7 +190,7 @@ async fn addresses_in_answer_to_an_srv_question_are_no_srv_records() {
     let name = "_matrix._tcp.example.org.";
     let odd = Script::Answer(vec![a(name, [1, 1, 1, 1])]);
     let server = NameServer::start(&[(name, RecordType::SRV, odd)]).await;
-    assert_eq!(server.dns().srv("_matrix._tcp.example.org").await, Ok(Vec::new()));
+    assert_eq!(records_of(server.dns().srv("_matrix._tcp.example.org")).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -301,8 +206,8 @@ async fn answers_are_cut_to_a_bound() {
     ])
     .await;
     let dns = server.dns();
-    assert_eq!(dns.addresses("many.example.org").await.map(|all| all.len()), Ok(16));
-    let targets = dns.srv("_matrix._tcp.many.example.org").await.expect("records");
+    assert_eq!(records_of(dns.addresses("many.example.org")).await.map(|all| all.len()), Ok(16));
+    let targets = records_of(dns.srv("_matrix._tcp.many.example.org")).await.expect("records");
     let priorities: Vec<u16> = targets.iter().map(|target| target.priority).collect();
     assert_eq!(priorities, (0..10).collect::<Vec<_>>());
 }
@@ -314,8 +219,11 @@ async fn the_hosts_file_comes_first_and_is_enough() {
     dns.hosts
         .read_hosts_conf("10.0.0.7 synapse.example.org synapse # compose\n".as_bytes())
         .expect("a hosts file");
-    assert_eq!(dns.addresses("synapse.example.org").await, Ok(addresses(&["10.0.0.7"])));
-    assert_eq!(dns.addresses("synapse").await, Ok(addresses(&["10.0.0.7"])));
+    assert_eq!(
+        records_of(dns.addresses("synapse.example.org")).await,
+        Ok(addresses(&["10.0.0.7"]))
+    );
+    assert_eq!(records_of(dns.addresses("synapse")).await, Ok(addresses(&["10.0.0.7"])));
     assert_eq!(server.asked(), []);
 }
 
@@ -324,7 +232,11 @@ async fn what_can_not_be_a_name_is_not_asked_for() {
     let server = NameServer::start(&[]).await;
     let long = "a".repeat(64);
     for host in [long.as_str(), "a..b"] {
-        assert_eq!(server.dns().addresses(host).await.map_err(|e| e.kind()), Err("dns"), "{host}");
+        assert_eq!(
+            records_of(server.dns().addresses(host)).await.map_err(|e| e.kind()),
+            Err("dns"),
+            "{host}"
+        );
     }
     assert_eq!(server.asked(), []);
 }
@@ -353,33 +265,48 @@ async fn answers_are_remembered() {
         (host, RecordType::AAAA, Script::Answer(vec![aaaa(host, V6)])),
         (alias, RecordType::A, Script::Answer(vec![cname(alias, host), a(host, [1, 1, 1, 1])])),
         (alias, RecordType::AAAA, Script::Answer(vec![cname(alias, host)])),
+        (host, RecordType::SRV, Script::Code(ResponseCode::NoError)),
         (service, RecordType::SRV, Script::Answer(vec![srv(service, 1, 1, 1, host)])),
     ])
     .await;
     let dns = server.dns();
     let found = async || {
-        let one = dns.addresses("kept.example.org").await.expect("addresses");
-        let other = dns.addresses("alias.example.org").await.expect("addresses");
-        (one, other, dns.srv("_matrix._tcp.example.org").await.expect("records"))
+        let one = records_of(dns.addresses("kept.example.org")).await.expect("addresses");
+        let other = records_of(dns.addresses("alias.example.org")).await.expect("addresses");
+        (one, other, records_of(dns.srv("_matrix._tcp.example.org")).await.expect("records"))
     };
     let first = found().await;
     let asked = server.times_asked();
     assert_eq!(first.0, addresses(&["1.1.1.1", "2a01:4f8::1"]));
     assert_eq!(found().await, first);
-    assert_eq!(dns.addresses("KEPT.example.org").await.as_ref(), Ok(&first.0), "in any case");
+    assert_eq!(
+        records_of(dns.addresses("KEPT.example.org")).await.as_ref(),
+        Ok(&first.0),
+        "in any case"
+    );
     assert_eq!(server.times_asked(), asked, "the second time, nothing is asked");
+    let answered_by = dns.addresses(host).await.map(|found| found.answered_by);
+    assert_eq!(answered_by, Ok(AnsweredBy::Memory));
+    let answered_by = server.dns().srv(service).await.map(|found| found.answered_by);
+    assert_eq!(answered_by, Ok(AnsweredBy::NameServer));
+    for (name, no_such_name) in [("kept.example.org", false), ("nothing.example.org", true)] {
+        for answered_by in [AnsweredBy::NameServer, AnsweredBy::Memory] {
+            let none = Resolved { records: Vec::new(), answered_by, no_such_name };
+            assert_eq!(dns.srv(name).await, Ok(none), "{name}");
+        }
+    }
 }
 
 /// Whether what was asked for `name` now is still remembered after `age`. The clock only stands still
 /// while no packets are under way.
 async fn lasts(server: &NameServer, name: &str, age: Duration) -> bool {
     let dns = server.dns();
-    let first = dns.srv(name).await.expect("an answer");
+    let first = records_of(dns.srv(name)).await.expect("an answer");
     let asked = server.times_asked();
     tokio::time::pause();
     tokio::time::advance(age).await;
     tokio::time::resume();
-    assert_eq!(dns.srv(name).await, Ok(first), "{name}");
+    assert_eq!(records_of(dns.srv(name)).await, Ok(first), "{name}");
     server.times_asked() == asked
 }
 
@@ -418,7 +345,7 @@ async fn of_a_large_answer_only_what_is_of_use_is_remembered() {
     let records = (0..40).map(|n| a(host, [1, 1, 1, n])).chain([cname(alias, host)]).collect();
     let server = NameServer::start(&[(host, RecordType::A, Script::Answer(records))]).await;
     let dns = server.dns();
-    dns.addresses("many.example.org").await.expect("addresses");
+    records_of(dns.addresses("many.example.org")).await.expect("addresses");
     let question = (absolute(host).expect("a name"), RecordType::A);
     let answer = dns.answers.get(&question).await.expect("an answer");
     assert_eq!((answer.records.len(), answer.records.capacity()), (16, 16));
@@ -430,9 +357,9 @@ async fn failures_are_not_remembered() {
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         let server = NameServer::start(&[(name, RecordType::SRV, Script::Code(code))]).await;
         let dns = server.dns();
-        dns.srv("broken.example.org").await.expect_err("no answer");
+        records_of(dns.srv("broken.example.org")).await.expect_err("no answer");
         let asked = server.times_asked();
-        dns.srv("broken.example.org").await.expect_err("no answer");
+        records_of(dns.srv("broken.example.org")).await.expect_err("no answer");
         assert!(server.times_asked() > asked, "{code}");
     }
 }

@@ -4,18 +4,18 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Timeouts;
+use super::handshake::Handshakes;
 use super::proxy::OutboundProxy;
 use crate::net::address::{AddressPolicy, Blocked};
 use crate::net::discovery::{DialHost, Endpoint};
-use crate::net::{Dns, NetError};
+use crate::net::trace::{Action, Outcome, Trace};
+use crate::net::{Dns, NetError, NetMetrics};
 
 /// Most addresses of one host that are tried.
 const ATTEMPTS_PER_HOST_MAX: usize = 4;
@@ -34,9 +34,10 @@ const CAUSE_CHARS_MAX: usize = 300;
 pub(super) struct Dialer {
     dns: Arc<dyn Dns>,
     policy: AddressPolicy,
-    tls: TlsConnector,
+    tls: Handshakes,
     proxy: Option<OutboundProxy>,
     timeouts: Timeouts,
+    metrics: NetMetrics,
 }
 
 impl Dialer {
@@ -46,16 +47,10 @@ impl Dialer {
         roots: RootCertStore,
         proxy: Option<OutboundProxy>,
         timeouts: Timeouts,
+        metrics: NetMetrics,
     ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A server is asked once in hours; tickets would only be memory at strangers' disposal.
-        config.resumption = Resumption::disabled();
-        Ok(Self { dns, policy, tls: TlsConnector::from(Arc::new(config)), proxy, timeouts })
+        let tls = Handshakes::new(roots, timeouts.tls)?;
+        Ok(Self { dns, policy, tls, proxy, timeouts, metrics })
     }
 
     pub(super) fn dns(&self) -> &dyn Dns {
@@ -67,11 +62,12 @@ impl Dialer {
     pub(super) async fn connect<'e>(
         &self,
         endpoints: &'e [Endpoint],
+        trace: &Trace,
     ) -> Result<(TlsStream<TcpStream>, &'e Endpoint), NetError> {
         let mut failures = Failures::default();
         let mut attempts_left = ATTEMPTS_MAX;
         for endpoint in endpoints {
-            let addresses = match self.permitted(endpoint, &mut failures).await {
+            let addresses = match self.permitted(endpoint, &mut failures, trace).await {
                 Ok(addresses) => addresses,
                 Err(error) => {
                     failures.add(error.map_text(|text| format!("{endpoint}: {text}")));
@@ -81,7 +77,7 @@ impl Dialer {
             for ip in addresses.into_iter().take(ATTEMPTS_PER_HOST_MAX.min(attempts_left)) {
                 attempts_left -= 1;
                 let address = SocketAddr::new(ip, endpoint.port);
-                match self.attempt(endpoint, address).await {
+                match self.attempt(endpoint, address, trace).await {
                     Ok(stream) => return Ok((stream, endpoint)),
                     Err(error) => failures.add(error.map_text(|text| match endpoint.host {
                         DialHost::Ip(_) => format!("{endpoint}: {text}"),
@@ -98,10 +94,11 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         failures: &mut Failures,
+        trace: &Trace,
     ) -> Result<Vec<IpAddr>, NetError> {
         let mut addresses = match &endpoint.host {
             DialHost::Ip(ip) => vec![*ip],
-            DialHost::Name(name) => self.dns.addresses(name).await?,
+            DialHost::Name(name) => self.addresses(name, trace).await?,
         };
         if addresses.is_empty() {
             return Err(NetError::Dns("the name has no address".to_owned()));
@@ -109,11 +106,24 @@ impl Dialer {
         addresses.retain(|ip| match self.policy.check(*ip) {
             Ok(()) => true,
             Err(blocked) => {
+                self.metrics.blocked(&blocked);
+                trace.note(|| Action::Judge { address: *ip }, || outcome_of(&blocked));
                 failures.add(not_dialled(endpoint, &blocked));
                 false
             }
         });
         Ok(addresses)
+    }
+
+    async fn addresses(&self, name: &str, trace: &Trace) -> Result<Vec<IpAddr>, NetError> {
+        let step = trace.begin(|| Action::Addresses { host: name.to_owned() });
+        let found = self.dns.addresses(name).await;
+        step.result(&found, |found| Outcome::Found {
+            addresses: found.records.clone(),
+            answered_by: found.answered_by,
+            no_such_name: found.no_such_name,
+        });
+        Ok(found?.records)
     }
 
     /// One TCP connection to exactly `address`.
@@ -140,13 +150,27 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         address: SocketAddr,
+        trace: &Trace,
     ) -> Result<TlsStream<TcpStream>, NetError> {
-        let tcp = self.tcp(address).await?;
-        let limit = self.timeouts.tls;
-        timeout(limit, self.tls.connect(endpoint.tls_name.clone(), tcp))
-            .await
-            .map_err(|_elapsed| NetError::Timeout(format!("no TLS handshake within {limit:?}")))?
-            .map_err(|error| NetError::Tls(format!("TLS: {}", bounded(&error))))
+        let step = trace.begin(|| self.dialled(address));
+        let tcp = self.tcp(address).await;
+        step.result(&tcp, |_stream| Outcome::Connected);
+        self.tls.connect(&endpoint.tls_name, tcp?, trace).await
+    }
+
+    fn dialled(&self, address: SocketAddr) -> Action {
+        Action::Dial {
+            to: address.to_string(),
+            proxy: self.proxy.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+fn outcome_of(blocked: &Blocked) -> Outcome {
+    Outcome::Blocked {
+        range: blocked.range.to_string(),
+        purpose: blocked.purpose.to_owned(),
+        setting: "outbound.allowed_ranges".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
 use super::Timeouts;
@@ -20,6 +20,9 @@ use crate::net::transport::FederationRequest;
 /// Largest head of an answer in bytes, and the size of the read buffer. Real ones are below 2 KiB,
 /// or 8 KiB with much policy from a web server.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes on the wire that one byte of the body may take: a chunk of one byte takes six.
+const WIRE_BYTES_PER_BYTE_MAX: u64 = 6;
 
 /// Most header fields of an answer: hyper's default, written out.
 const HEADERS_MAX: usize = 100;
@@ -39,6 +42,11 @@ where
 {
     let bytes_max = request.response_bytes_max;
     let request = http_request(host_header, request)?;
+    // hyper bounds neither leading zeros of a chunk's size nor interim answers. What is cut off here is
+    // no whole answer: a body that lasts until the connection closes is too large long before.
+    let wire_bytes_max = HEAD_BYTES_MAX as u64 + WIRE_BYTES_PER_BYTE_MAX * bytes_max as u64;
+    let (read_half, write_half) = tokio::io::split(stream);
+    let stream = tokio::io::join(read_half.take(wire_bytes_max), write_half);
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)

@@ -9,7 +9,7 @@ use super::{OldVerifyKey, ServerKeys, ServerKeysError, UnverifiedServerKeys};
 use crate::proto::ed25519::{Signature, VerifyKey, VerifyKeyError};
 use crate::proto::json::Object;
 use crate::proto::limits::{KEY_ID_BYTES_MAX, KEYS_PER_DOCUMENT_MAX, SERVER_KEYS_BYTES_MAX};
-use crate::proto::{KeyId, ServerName, Timestamp};
+use crate::proto::{KeyId, KeyMap, ServerName, Timestamp};
 
 const ALGORITHM: &str = "the algorithm is not ed25519";
 const EXPIRED_TS: &str = "expired_ts is missing or not an integer from 0 to 9007199254740991";
@@ -44,7 +44,7 @@ pub(super) fn document(raw: Bytes) -> Result<UnverifiedServerKeys, ServerKeysErr
 
     let mut dropped = Dropped::new();
     let mut verify_keys = current_keys(&listed, &mut dropped);
-    let old_verify_keys = old_keys(&retired, &mut dropped);
+    let mut old_verify_keys = old_keys(&retired, &mut dropped);
     verify_keys.retain(|id, _| {
         let is_retired = retired.iter().any(|(name, _)| name == id.as_str());
         if is_retired {
@@ -52,6 +52,9 @@ pub(super) fn document(raw: Bytes) -> Result<UnverifiedServerKeys, ServerKeysErr
         }
         !is_retired
     });
+    verify_keys.shrink_to_fit();
+    old_verify_keys.shrink_to_fit();
+    dropped.shrink_to_fit();
 
     let mut signed = Vec::with_capacity(raw.len());
     object.write_canonical_without(&["signatures", "unsigned"], &mut |piece: &[u8]| {
@@ -101,11 +104,13 @@ fn entries<'a>(field: &'static str, text: &'a [u8]) -> Result<Entries<'a>, Serve
 }
 
 fn drop_entry(dropped: &mut Dropped, name: &str, reason: &'static str) {
-    dropped.push((name.chars().take(KEY_ID_BYTES_MAX).collect(), reason));
+    let mut id: String = name.chars().take(KEY_ID_BYTES_MAX).collect();
+    id.shrink_to_fit();
+    dropped.push((id, reason));
 }
 
-fn current_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> BTreeMap<KeyId, VerifyKey> {
-    let mut keys = BTreeMap::new();
+fn current_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> KeyMap<VerifyKey> {
+    let mut keys = KeyMap::default();
     for (name, text) in entries {
         match key_entry(name, text) {
             Ok((id, _, key)) => drop(keys.insert(id, key)),
@@ -115,8 +120,8 @@ fn current_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> BTreeMap<KeyId,
     keys
 }
 
-fn old_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> BTreeMap<KeyId, OldVerifyKey> {
-    let mut keys = BTreeMap::new();
+fn old_keys(entries: &Entries<'_>, dropped: &mut Dropped) -> KeyMap<OldVerifyKey> {
+    let mut keys = KeyMap::default();
     for (name, text) in entries {
         let entry = key_entry(name, text).and_then(|(id, entry, key)| {
             let expired_ts = member(&entry, "expired_ts").and_then(timestamp).ok_or(EXPIRED_TS)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fedgate::app::{App, Outside};
 use fedgate::clock::ManualClock;
 use fedgate::config::{Config, Sources};
+use fedgate::net::NetMetrics;
 use fedgate::proto::Timestamp;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ pub struct GateOptions {
     pub names: &'static str,
     /// Where keys are kept; nowhere unless set.
     pub store: String,
+    /// Where keys come from; from the origin unless set.
+    pub sources: &'static str,
     /// Further lines of its section `keys`.
     pub keys: &'static str,
     /// The file with the token of the admin API.
@@ -68,6 +71,7 @@ impl Gate {
             "" => format!("server_name = \"{OWN_NAME}\""),
             names => format!("server_names = {names}"),
         };
+        let sources = if options.sources.is_empty() { "[\"origin\"]" } else { options.sources };
         let mut listen = format!("address = \"127.0.0.1:0\"\n{}\n", options.listen);
         let mut ca = None;
         if options.tls {
@@ -81,7 +85,7 @@ impl Gate {
         let token = token.unwrap_or_default();
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = [\"origin\"]\nstore = \"{}\"\n{}\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
             options.settings, options.store, options.keys
         );
         let path = files.path().join("fedgate.toml");
@@ -89,7 +93,11 @@ impl Gate {
         let config = Config::load(&Sources::default().with_file(Some(path))).unwrap();
         let federation = Arc::new(FakeFederation::default());
         let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
-        let outside = Outside { clock: clock.clone(), transport: federation.clone() };
+        let outside = Outside {
+            clock: clock.clone(),
+            transport: federation.clone(),
+            net_metrics: NetMetrics::new().unwrap(),
+        };
         let app = App::bind(config, outside).await.unwrap();
         Self {
             address: app.address(),

@@ -1,11 +1,12 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::keys::testing::{HOUR, TestServer, at, banning, request};
+use crate::keys::fetch::testing::{answer, homeserver, read, response, serve};
+use crate::keys::testing::{HOUR, TestServer, at, banning, key_metrics, request};
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");
@@ -15,52 +16,11 @@ fn origin() -> TestServer {
 
 fn fetcher(homeserver: Homeserver, clock: &Arc<ManualClock>) -> HomeserverFetcher {
     let host = ServerName::parse("our.example:8448").unwrap();
-    HomeserverFetcher::new(homeserver, host, banning([]), Arc::clone(clock) as _)
+    HomeserverFetcher::new(homeserver, host, banning([]), Arc::clone(clock) as _, key_metrics())
 }
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(at(0)))
-}
-
-fn response(status: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
-}
-
-fn answer(document: &[u8]) -> Vec<u8> {
-    [br#"{"server_keys":["#, document, b"]}"].concat()
-}
-
-/// Reads one request and gives one answer; returns what was read.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) -> String {
-    let mut read = Vec::new();
-    while !read.ends_with(b"}}}}") {
-        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the request ended early");
-    }
-    // The client may hang up before it has read everything.
-    drop(stream.write_all(answer).await);
-    String::from_utf8(read).unwrap()
-}
-
-/// A homeserver on a port of its own that gives the same answer to everybody, and the number of
-/// requests it has had.
-async fn homeserver(answer: Vec<u8>) -> (Homeserver, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&requests);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            counter.fetch_add(1, Ordering::SeqCst);
-            serve(stream, &answer).await;
-        }
-    });
-    (Homeserver::Tcp { host: "127.0.0.1".to_owned(), port }, requests)
-}
-
-async fn fetch(answer: Vec<u8>) -> Result<Vec<ServerKeys>, FetchError> {
-    let (homeserver, _) = homeserver(answer).await;
-    fetcher(homeserver, &clock()).fetch(&request(&origin(), &["ed25519:1"])).await
 }
 
 #[tokio::test]
@@ -70,7 +30,7 @@ async fn the_homeserver_is_asked_over_tcp() {
     let homeserver = Homeserver::Tcp { host: "localhost".to_owned(), port };
     let fetcher = fetcher(homeserver, &clock());
     let request = request(&origin(), &["ed25519:1"]);
-    let body = response("200 OK", &answer(&origin().document()));
+    let body = response("200 OK", &answer(&[origin().document()]));
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, &body).await
@@ -92,31 +52,13 @@ async fn the_homeserver_is_asked_over_a_unix_socket() {
     let listener = UnixListener::bind(&path).unwrap();
     let fetcher = fetcher(Homeserver::Unix(path), &clock());
     let request = request(&origin(), &["ed25519:1"]);
-    let body = response("200 OK", &answer(&origin().document()));
+    let body = response("200 OK", &answer(&[origin().document()]));
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, &body).await
     };
     let (documents, _) = tokio::join!(fetcher.fetch(&request), server);
     assert_eq!(documents.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn an_answer_that_lasts_until_the_connection_closes_is_read_whole() {
-    let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
-    let documents = fetch([head.as_slice(), &answer(&origin().document())].concat()).await;
-    assert_eq!(documents.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn name_and_self_signature_are_demanded_of_it_too() {
-    let mut other = TestServer::new("b.example");
-    other.add_key("ed25519:1");
-    let unsigned = serde_json::to_vec(&origin().unsigned()).unwrap();
-    for document in [other.document(), unsigned] {
-        let fetched = fetch(response("200 OK", &answer(&document))).await;
-        assert!(matches!(fetched, Err(FetchError::BadAnswer(_))), "{fetched:?}");
-    }
 }
 
 #[tokio::test]
@@ -162,16 +104,155 @@ async fn a_homeserver_that_is_down_is_a_connect_error() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut_off() {
-    let answer = fetch(response("200 OK", &vec![b' '; ANSWER_BYTES_MAX + 1])).await;
-    assert!(matches!(answer, Err(FetchError::Net(NetError::TooLarge(_)))), "{answer:?}");
+async fn the_steps_are_told_with_the_documents_that_were_left_out() {
+    let mut stranger = TestServer::new("b.example");
+    stranger.add_key("ed25519:1");
+    let documents = [origin().document(), stranger.document()];
+    let body = answer(&documents);
+    let length = body.len();
+    let (homeserver, _) = homeserver(response("200 OK", &body)).await;
+    let Homeserver::Tcp { port, .. } = homeserver else { panic!("not over TCP") };
+    let trace = Trace::on();
+    let request = KeyRequest { trace: trace.clone(), ..request(&origin(), &["ed25519:1"]) };
+    let accepted = fetcher(homeserver, &clock()).fetch(&request).await.unwrap();
+    assert_eq!(accepted.len(), 1);
+    let (steps, _) = trace.steps();
+    let told: Vec<_> = steps.into_iter().map(|step| (step.action, step.outcome)).collect();
+    let dial = Action::Dial { to: format!("127.0.0.1:{port}"), proxy: None };
+    let http = Action::Http {
+        method: "POST".to_owned(),
+        host: "our.example:8448".to_owned(),
+        target: QUERY_TARGET.to_owned(),
+    };
+    let text = "a document of b.example, not asked for".to_owned();
+    let expected = [
+        (dial, Some(Outcome::Connected)),
+        (http, Some(Outcome::Answer { status: 200, bytes: length, location: None })),
+        (Action::Document, Some(Outcome::Refused { text })),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// Over real sockets: while eight queries are unanswered, what is asked gathers in the next ones.
+#[tokio::test]
+async fn many_servers_are_asked_for_over_few_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let homeserver = Homeserver::Tcp { host: "127.0.0.1".to_owned(), port };
+    let fetcher = Arc::new(fetcher(homeserver, &clock()));
+    let (asked, mut asking) = tokio::sync::mpsc::unbounded_channel();
+    let callers: Vec<_> = (0..100)
+        .map(|n| {
+            let (fetcher, asked) = (Arc::clone(&fetcher), asked.clone());
+            tokio::spawn(async move {
+                let mut server = TestServer::new(&format!("s{n}.example"));
+                server.add_key("ed25519:1");
+                asked.send(()).unwrap();
+                fetcher.fetch(&request(&server, &["ed25519:1"])).await
+            })
+        })
+        .collect();
+    // The first answer is held back until everybody has asked.
+    let (mut first, _) = listener.accept().await.unwrap();
+    let mut question = read(&mut first).await;
+    for _ in 0..100 {
+        asking.recv().await.unwrap();
+    }
+    let mut names = Vec::new();
+    loop {
+        let body = question.split_once("\r\n\r\n").unwrap().1;
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let servers = body["server_keys"].as_object().unwrap();
+        let documents: Vec<Vec<u8>> = servers
+            .keys()
+            .map(|name| {
+                let mut server = TestServer::new(name);
+                server.add_key("ed25519:1");
+                server.document()
+            })
+            .collect();
+        names.push(servers.len());
+        let answer = response("200 OK", &answer(&documents));
+        first.write_all(&answer).await.unwrap();
+        if names.iter().sum::<usize>() == 100 {
+            break;
+        }
+        (first, _) = listener.accept().await.unwrap();
+        question = read(&mut first).await;
+    }
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap().len(), 1);
+    }
+    assert_eq!(names, [1, 1, 1, 1, 1, 1, 1, 1, 32, 32, 28]);
+}
+
+/// What `probe` finds of a homeserver that answers so, and how often that one is asked by then and
+/// by the end of a fetch.
+async fn probed(answer: Vec<u8>) -> (Result<usize, FetchError>, usize, usize) {
+    let (homeserver, requests) = homeserver(answer).await;
+    let fetcher = fetcher(homeserver, &clock());
+    fetcher.probe().await;
+    let by_probe = requests.load(Ordering::SeqCst);
+    let fetched = fetcher.fetch(&request(&origin(), &["ed25519:1"])).await;
+    (fetched.map(|documents| documents.len()), by_probe, requests.load(Ordering::SeqCst))
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_or_ends_early_is_an_http_error() {
-    let half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{".to_vec();
-    for body in [b"SSH-2.0-OpenSSH\r\n\r\n".to_vec(), half, Vec::new()] {
-        let answer = fetch(body).await;
-        assert!(matches!(answer, Err(FetchError::Net(NetError::Http(_)))), "{answer:?}");
+async fn the_probe_finds_that_there_is_no_key_query() {
+    let unrecognized = br#"{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}"#;
+    for status in ["404 Not Found", "405 Method Not Allowed", "400 Bad Request"] {
+        let found = probed(response(status, unrecognized)).await;
+        assert_eq!(found, (Err(FetchError::NotServed), 1, 1), "{status}");
     }
+}
+
+#[tokio::test]
+async fn after_any_other_answer_to_the_probe_the_homeserver_is_asked() {
+    let found = probed(response("200 OK", br#"{"server_keys":[]}"#)).await;
+    assert_eq!(found, (Ok(0), 1, 2));
+    let found = probed(response("502 Bad Gateway", b"starting")).await;
+    assert_eq!(found, (Err(FetchError::Status(502)), 1, 2));
+}
+
+#[tokio::test]
+async fn the_probe_asks_for_nobodys_keys() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let fetcher = fetcher(Homeserver::Tcp { host: "127.0.0.1".to_owned(), port }, &clock());
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream, &response("200 OK", br#"{"server_keys":[]}"#)).await
+    };
+    let ((), question) = tokio::join!(fetcher.probe(), server);
+    assert!(question.starts_with("POST /_matrix/key/v2/query HTTP/1.1\r\n"), "{question}");
+    assert!(question.contains("\r\nhost: our.example:8448\r\n"), "{question}");
+    assert!(question.ends_with("\r\n\r\n{\"server_keys\":{}}"), "{question}");
+}
+
+#[tokio::test]
+async fn a_homeserver_that_is_not_up_yet_is_asked_when_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("federation.sock");
+    let fetcher = fetcher(Homeserver::Unix(path.clone()), &clock());
+    fetcher.probe().await;
+    let listener = UnixListener::bind(&path).unwrap();
+    let request = request(&origin(), &["ed25519:1"]);
+    let body = response("200 OK", &answer(&[origin().document()]));
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream, &body).await
+    };
+    let (documents, _) = tokio::join!(fetcher.fetch(&request), server);
+    assert_eq!(documents.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_does_not_wait_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let fetcher = fetcher(Homeserver::Tcp { host: "127.0.0.1".to_owned(), port }, &clock());
+    let started = tokio::time::Instant::now();
+    fetcher.probe().await;
+    assert_eq!(started.elapsed(), PROBE_TIMEOUT);
+    drop(listener);
 }

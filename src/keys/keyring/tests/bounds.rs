@@ -122,10 +122,7 @@ async fn f6_known_servers_never_queue_behind_first_seen_ones() {
     let hanging = (0..FIRST_SEEN_LANE.places).map(|_| Step::Hang).collect();
     let origin = ScriptedFetcher::origin(hanging);
     let house = Arc::new(House::new(&[&origin]));
-    house
-        .cache
-        .insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None)
-        .await;
+    house.cache.insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None);
     let flood: Vec<_> = (0..FIRST_SEEN_LANE.flights_max).map(|n| spawn_other(&house, n)).collect();
     settle().await;
     let mut renewed = server();

@@ -200,10 +200,7 @@ async fn the_origins_answer_serves_those_who_asked_for_other_keys() {
 async fn r45_a_fetch_that_another_has_made_needless_asks_nobody() {
     let origin = ScriptedFetcher::origin(vec![]);
     let house = House::new(&[&origin]);
-    house
-        .cache
-        .insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None)
-        .await;
+    house.cache.insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None);
     let deadline = Instant::now() + Duration::from_secs(8);
     let quest = Quest { ids: vec![key_id(ID)], is_known: true, refresh_after: None };
     let end = house.keyring.0.launch(&server().name, quest, deadline).await;
@@ -232,4 +229,6 @@ async fn lookups_and_fetches_are_counted() {
     assert_eq!(errors(&["origin", "status"]), 1.0);
     assert_eq!(errors(&["homeserver", "status"]), 1.0, "the script's end, not NotServed");
     assert_eq!(house.metric("fedgate_key_cache_entries", &[]), 1.0);
+    assert_eq!(house.metric("fedgate_key_backoff_entries", &[]), 1.0);
+    assert_eq!(house.metric("fedgate_key_store_servers", &[]), 0.0);
 }

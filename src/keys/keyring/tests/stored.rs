@@ -1,6 +1,7 @@
 //! The durable store behind memory.
 
 use super::*;
+use crate::keys::record::ServerRecord;
 use crate::keys::store::StoreError;
 use crate::keys::testing::MapStore;
 
@@ -19,6 +20,16 @@ async fn r99_a_restart_loses_no_key() {
     assert_eq!(after.verdict(ID).await, "valid");
     assert_eq!(origin.times_asked(), 1);
     assert_eq!(store.loads(), 3, "twice around the fetch, once after the restart");
+    let gauges = |house: &House| {
+        let bytes = house.metric("fedgate_key_store_bytes", &[]);
+        (house.metric("fedgate_key_store_servers", &[]), bytes)
+    };
+    assert_eq!(gauges(&after), (1.0, 77.0), "shown from the start");
+    let other = TestServer::new("b.example");
+    store.save(&other.name, ServerRecord::default()).await.unwrap();
+    assert_eq!(gauges(&after), (1.0, 77.0));
+    after.ask(&["ed25519:9"]).await.unwrap_err();
+    assert_eq!(gauges(&after), (2.0, 154.0), "and after every fetch");
 }
 
 #[tokio::test]

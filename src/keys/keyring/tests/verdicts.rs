@@ -278,10 +278,7 @@ async fn r62_a_notary_cannot_exchange_a_key_of_the_origin() {
 #[tokio::test]
 async fn keys_in_the_store_are_used() {
     let house = House::new(&[]);
-    house
-        .cache
-        .insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None)
-        .await;
+    house.cache.insert(server().stored(at(0), Provenance::Origin), BindingMode::Enforce, None);
     assert_eq!(house.verdict(ID).await, "valid");
 }
 

@@ -1,13 +1,17 @@
 //! The open database, which is opened again after a failure, and what is in it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use redb::{Builder, StorageBackend, TableDefinition};
+use redb::{
+    Builder, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, StorageBackend,
+    TableDefinition,
+};
 
 use super::failure::{Failure, guarded};
-use crate::keys::store::StoreError;
+use super::names::Names;
 use crate::keys::store::encode::{seal, unseal};
+use crate::keys::store::{StoreError, StoreSize};
 
 pub(super) type Definition = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -42,13 +46,65 @@ pub(super) struct Database {
     path: PathBuf,
     opener: Opener,
     open: RwLock<Option<redb::Database>>,
+    /// The servers that the file has, or had since it was opened first.
+    names: Names,
+    size: Mutex<StoreSize>,
 }
 
 impl Database {
     /// The database `opener` opens, after all of it was checked. `path` is for messages.
     pub(super) fn open(path: &Path, opener: Opener) -> Result<Self, Failure> {
         let open = guarded(|| opener(true))?;
-        Ok(Self { path: path.to_owned(), opener, open: RwLock::new(Some(open)) })
+        let database = Self {
+            path: path.to_owned(),
+            opener,
+            open: RwLock::default(),
+            names: Names::new(),
+            size: Mutex::default(),
+        };
+        database.learn(&open);
+        *database.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        Ok(database)
+    }
+
+    /// Adds the names that are in the file, which may be another than before.
+    fn learn(&self, open: &redb::Database) {
+        let learnt = guarded(|| {
+            let table = open.begin_read().map_err(redb::Error::from)?;
+            let table = table.open_table(SERVERS).map_err(redb::Error::from)?;
+            for row in table.iter().map_err(redb::Error::from)? {
+                self.names.add(row.map_err(redb::Error::from)?.0.value());
+            }
+            Ok(table.len().map_err(redb::Error::from)?)
+        });
+        match learnt {
+            Ok(servers) => self.measure(servers),
+            // Whoever reads or writes next says what is wrong.
+            Err(_) => self.names.add_all(),
+        }
+    }
+
+    /// The servers that the file may have: whoever adds one says so before it can be read.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether there may be a record of `name`. Never waits, and is never wrong about there being
+    /// none: a closed file may be another one when it is opened again.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        let is_open = self.open.try_read().is_ok_and(|open| open.is_some());
+        !is_open || self.names.may_have(name)
+    }
+
+    /// Takes note that the file has this many records.
+    pub(super) fn measure(&self, servers: u64) {
+        let bytes = self.path.metadata().map_or(0, |file| file.len());
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = StoreSize { servers, bytes };
+    }
+
+    /// How much was in the file after the last change.
+    pub(super) fn size(&self) -> StoreSize {
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does `work` on the database. Blocks; errors are explained.
@@ -80,7 +136,9 @@ impl Database {
         }
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
-            *open = Some(guarded(|| (self.opener)(false))?);
+            let database = guarded(|| (self.opener)(false))?;
+            self.learn(&database);
+            *open = Some(database);
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! The store in one file: what it keeps, when it refuses, and what it does about damage.
 
 mod faults;
+mod inspected;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use redb::ReadableTable as _;
 use tempfile::TempDir;
 
@@ -114,6 +116,37 @@ async fn what_was_forgotten_is_gone() {
     assert_eq!(store.load(&server(2)).await, Ok(Some(record(&server(2), 1))));
 }
 
+/// A flood of made-up names must not read from the disk (threat F6).
+#[tokio::test]
+async fn f6_a_name_that_is_not_in_the_file_is_not_looked_for_there() {
+    let (_directory, path) = place();
+    closed_file(&path, 3).await;
+    let store = open(&path);
+    let at_once = |number| store.load(&server(number)).now_or_never();
+    assert_eq!(at_once(3), Some(Ok(None)));
+    assert_eq!(at_once(2), None, "what is there is read");
+    save(&store, 3, 1).await.unwrap();
+    store.forget(&server(2)).await.unwrap();
+    assert_eq!(store.load(&server(3)).await, Ok(Some(record(&server(3), 1))));
+    assert_eq!(store.load(&server(2)).await, Ok(None));
+    save(&store, 2, 5).await.unwrap();
+    assert_eq!(store.load(&server(2)).await, Ok(Some(record(&server(2), 5))));
+}
+
+#[tokio::test]
+async fn the_size_is_known() {
+    let (_directory, path) = place();
+    closed_file(&path, 3).await;
+    let store = open(&path);
+    let bytes = || path.metadata().unwrap().size();
+    assert_eq!(store.size(), StoreSize { servers: 3, bytes: bytes() });
+    save(&store, 3, 1).await.unwrap();
+    save(&store, 3, 2).await.unwrap();
+    assert_eq!(store.size(), StoreSize { servers: 4, bytes: bytes() });
+    store.forget(&server(0)).await.unwrap();
+    assert_eq!(store.size(), StoreSize { servers: 3, bytes: bytes() });
+}
+
 #[tokio::test]
 async fn servers_come_page_by_page_in_their_order() {
     let (_directory, path) = place();
@@ -144,18 +177,22 @@ async fn a_second_store_on_the_file_is_refused() {
     assert_eq!(beside(&path), [""; 0]);
 }
 
-#[tokio::test]
-async fn a_file_of_a_newer_fedgate_is_left_as_it_is() {
-    let (_directory, path) = place();
-    closed_file(&path, 1).await;
-    let raw = redb::Database::open(&path).unwrap();
+/// Makes the file one of a newer fedgate.
+fn make_newer(path: &Path) {
+    let raw = redb::Database::open(path).unwrap();
     let transaction = raw.begin_write().unwrap();
     let sealed = encode::seal(database::SCHEMA_NAME, b"2");
     let mut meta = transaction.open_table(database::META).unwrap();
     meta.insert(database::SCHEMA_NAME, sealed.as_slice()).unwrap();
     drop(meta);
     transaction.commit().unwrap();
-    drop(raw);
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_fedgate_is_left_as_it_is() {
+    let (_directory, path) = place();
+    closed_file(&path, 1).await;
+    make_newer(&path);
     let before = std::fs::read(&path).unwrap();
     let error = FileStore::open(&path, at(0)).unwrap_err();
     assert!(matches!(&error, StoreError::Newer(text) if text.contains("schema 2")), "{error}");

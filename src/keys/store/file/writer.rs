@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use redb::{Durability, ReadableTable as _};
+use redb::{Durability, ReadableTable as _, ReadableTableMetadata as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, RULES, RULES_NAME, SERVERS};
@@ -89,9 +89,19 @@ fn write_all(database: &Database, mut queue: mpsc::Receiver<Job>) {
         {
             jobs.push(job);
         }
-        let outcome = database.attempt(|database| commit(database, &jobs));
+        let outcome = database.attempt(|open| {
+            for job in &jobs {
+                if let Change::Save(server, _) = &job.change {
+                    database.names().add(server.as_str());
+                }
+            }
+            commit(open, &jobs)
+        });
         let outcomes = match outcome {
-            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Ok((servers, outcomes)) => {
+                database.measure(servers);
+                outcomes.into_iter().map(Ok).collect()
+            }
             Err(error) => vec![Err(error); jobs.len()],
         };
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
@@ -101,8 +111,9 @@ fn write_all(database: &Database, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-/// Makes all changes in their order, or none. Per change, whether it replaced or removed anything.
-fn commit(database: &redb::Database, jobs: &[Job]) -> Result<Vec<bool>, redb::Error> {
+/// Makes all changes in their order, or none. How many records there are then, and per change,
+/// whether it replaced or removed anything.
+fn commit(database: &redb::Database, jobs: &[Job]) -> Result<(u64, Vec<bool>), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let outcomes = {
@@ -122,7 +133,8 @@ fn commit(database: &redb::Database, jobs: &[Job]) -> Result<Vec<bool>, redb::Er
                 Change::SaveRules(bytes) => rules.insert(RULES_NAME, bytes.as_slice())?.is_some(),
             })
         };
-        jobs.iter().map(|job| apply(&job.change)).collect::<Result<_, _>>()?
+        let outcomes = jobs.iter().map(|job| apply(&job.change)).collect::<Result<_, _>>()?;
+        (servers.len()?, outcomes)
     };
     transaction.commit()?;
     Ok(outcomes)

@@ -18,7 +18,7 @@ struct Fixture {
 
 impl Fixture {
     fn new(seed: u64) -> Self {
-        let cache = WellKnownCache::new(fastrand::Rng::with_seed(seed));
+        let cache = WellKnownCache::new(fastrand::Rng::with_seed(seed), metrics());
         Self { cache, fetches: AtomicUsize::new(0) }
     }
 
@@ -33,7 +33,7 @@ impl Fixture {
                 answer
             })
             .await;
-        (result, self.fetches.load(Ordering::Relaxed))
+        (result.result, self.fetches.load(Ordering::Relaxed))
     }
 
     /// Whether an answer of now is still used after `age`.
@@ -42,6 +42,10 @@ impl Fixture {
         advance(age).await;
         self.get(failure()).await.1 == before
     }
+}
+
+fn metrics() -> NetMetrics {
+    NetMetrics::new().expect("metrics")
 }
 
 fn name() -> ServerName {
@@ -96,7 +100,7 @@ async fn jitter_keeps_within_floor_and_cap() {
 
 #[tokio::test(start_paused = true)]
 async fn lifetimes_differ() {
-    let cache = WellKnownCache::new(fastrand::Rng::with_seed(7));
+    let cache = WellKnownCache::new(fastrand::Rng::with_seed(7), metrics());
     let spread: Vec<Duration> = (0..100).map(|_| cache.spread(HOUR)).collect();
     assert!(spread.iter().all(|time| (HOUR.mul_f64(0.9)..=HOUR.mul_f64(1.1)).contains(time)));
     assert!(spread.iter().any(|time| *time < HOUR) && spread.iter().any(|time| *time > HOUR));
@@ -141,7 +145,8 @@ async fn who_asks_at_once_is_served_by_one_fetch() {
     let started = Instant::now();
     let (one, two, other) =
         tokio::join!(slow("example.org"), slow("Example.ORG"), slow("example.com"));
-    assert_eq!((one, two, other), (Ok(name()), Ok(name()), Ok(name())));
+    let all = [one, two, other].map(|looked| looked.result);
+    assert_eq!(all, [Ok(name()), Ok(name()), Ok(name())]);
     assert_eq!(fixture.fetches.load(Ordering::Relaxed), 2, "one for each host");
     assert_eq!(started.elapsed(), Duration::from_secs(1), "hosts do not wait for each other");
 }
@@ -156,9 +161,13 @@ async fn a_dropped_fetch_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_flood_of_hosts_does_not_grow_the_memory() {
-    let cache = WellKnownCache::new(fastrand::Rng::with_seed(5));
+    let cache = WellKnownCache::new(fastrand::Rng::with_seed(5), metrics());
     for n in 0..HOSTS_MAX + 2_000 {
-        cache.get(&format!("{n}.example.org"), async { failure() }).await.expect_err("a failure");
+        cache
+            .get(&format!("{n}.example.org"), async { failure() })
+            .await
+            .result
+            .expect_err("a failure");
     }
     cache.hosts.run_pending_tasks().await;
     assert!(cache.hosts.entry_count() <= HOSTS_MAX, "{}", cache.hosts.entry_count());
@@ -187,4 +196,14 @@ fn cache_control_is_read_strictly() {
         assert_eq!(lifetime(Some(value)), expected, "{}", value.escape_ascii());
     }
     assert_eq!(lifetime(None), HOUR * 24);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_counted() {
+    let fixture = Fixture::new(1);
+    for _ in 0..3 {
+        fixture.get(valid(None)).await.0.expect("a name");
+    }
+    fixture.cache.get("example.com", async { failure() }).await.result.expect_err("a failure");
+    assert_eq!(fixture.cache.metrics.seen(Remembered::WellKnown), (2, 2, 2));
 }

@@ -31,11 +31,14 @@ async fn r49_loopback_is_refused_without_a_connection() {
         format!("[::ffff:127.0.0.1]:{port}"),
         format!("[::ffff:7f00:1]:{port}"),
     ] {
-        let transport = allowing(&[], names(), &authority, ports(port));
+        let metrics = NetMetrics::new().expect("metrics");
+        let transport =
+            transport_in(&metrics, &[], names(), &authority, ports(port), Timeouts::default());
         let error = error_of(&transport, &server).await;
         assert_eq!(error.kind(), "blocked_address", "{server}: {error}");
         assert!(error.text().starts_with(&format!("{server}: not dialled: ")), "{error}");
         assert!(error.text().contains("(loopback)"), "{error}");
+        assert!(metrics.times_blocked("loopback") >= 1, "{server}");
         assert!(error.text().contains("set outbound.allowed_ranges"), "{error}");
     }
     assert_eq!(peer.connections(), 0);

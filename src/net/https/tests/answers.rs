@@ -4,6 +4,7 @@ use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
 use super::*;
+use crate::net::discovery::DialHost;
 
 /// Sends `request` to a peer that behaves in that manner.
 async fn send(
@@ -15,11 +16,6 @@ async fn send(
     let transport = transport(Names::default(), &authority, ports(peer.port()));
     let result = transport.send(&server_name("127.0.0.1"), request).await;
     (result, peer)
-}
-
-async fn kind_of(answer: &str) -> &'static str {
-    let (result, _) = send(get(), Manner::Answer(answer.as_bytes().to_vec())).await;
-    result.map_or_else(|error| error.kind(), |_| "an answer")
 }
 
 #[tokio::test]
@@ -66,15 +62,6 @@ async fn status_and_body_are_handed_on_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_a_federation_request_is_not_followed() {
-    let elsewhere = answer("302 Found\r\nLocation: https://127.0.0.1/x", "some text");
-    let (result, peer) = send(get(), elsewhere).await;
-    let response = result.expect("an answer");
-    assert_eq!((response.status, response.body.len()), (302, 0));
-    assert_eq!(peer.connections(), 1);
-}
-
-#[tokio::test]
 async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
     let with_length = |n: usize| answer("200 OK", &"x".repeat(n));
     let chunked = |n: usize| {
@@ -94,63 +81,31 @@ async fn the_largest_answer_is_read_and_one_byte_more_is_not() {
     }
 }
 
-/// A gigabyte is announced or sent; what is between the two ends is buffers of theirs and the
-/// system's.
 #[tokio::test]
-async fn an_endless_answer_is_cut() {
-    for head in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000000\r\n",
-        "HTTP/1.1 200 OK\r\n\r\n",
-    ] {
-        let (result, peer) = send(get(), Manner::Flood(head)).await;
-        let error = result.expect_err("too large");
-        assert_eq!(error.kind(), "too_large", "{head}: {error}");
-        assert!(peer.flooded_bytes() < 32 << 20, "{head}: {}", peer.flooded_bytes());
-    }
-}
-
-#[tokio::test]
-async fn a_large_head_is_cut() {
-    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(33 * 1024));
-    assert_eq!(kind_of(&long).await, "too_large");
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
-    assert_eq!(kind_of(&many).await, "too_large");
-    let (result, peer) = send(get(), Manner::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
-    assert_eq!(result.expect_err("no end").kind(), "too_large");
-    assert!(peer.flooded_bytes() < 32 << 20, "{}", peer.flooded_bytes());
-    let fits = format!("HTTP/1.1 204 Fine\r\nX: {}\r\n\r\n", "x".repeat(8 * 1024));
-    assert_eq!(kind_of(&fits).await, "an answer");
-}
-
-#[tokio::test]
-async fn what_is_not_proper_http_is_an_error() {
-    for text in [
-        "",
-        "SSH-2.0-OpenSSH_9.2\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
-        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-        "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
-        "HTTP/1.1 200 OK\r\nContent-",
-    ] {
-        assert_eq!(kind_of(text).await, "http", "{text:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_silent_handshake_is_given_up_on() {
+async fn the_well_known_document_is_asked_for_once() {
     let authority = Authority::new();
-    let peer = Peer::start(authority.server("127.0.0.1"), Manner::Silent).await;
-    let timeouts = Timeouts { tls: Duration::from_millis(50), ..Timeouts::default() };
-    let transport =
-        transport_to(&["127.0.0.0/8"], Names::default(), &authority, ports(peer.port()), timeouts);
-    let error = transport.send(&server_name("127.0.0.1"), get()).await.expect_err("silence");
-    assert_eq!(error.kind(), "timeout", "{error}");
-    assert!(error.text().contains("no TLS handshake within 50ms"), "{error}");
-    assert_eq!(peer.connections(), 1);
+    let peer = Peer::start(authority.server("matrix.example.net"), ok()).await;
+    let document = format!(r#"{{"m.server":"matrix.example.net:{}"}}"#, peer.port());
+    let head = "200 OK\r\nCache-Control: public\r\nCache-Control: max-age=600";
+    let web = Peer::start(authority.server("example.org"), answer(head, &document)).await;
+    let names = Names::default()
+        .with("example.org", &["127.0.0.1"])
+        .with("matrix.example.net", &["127.0.0.1"]);
+    let transport = transport(names, &authority, ports(web.port()));
+    for asked in 1..=3 {
+        let sent = transport.send(&server_name("example.org"), get()).await;
+        assert_eq!(sent.map(|answer| answer.status), Ok(200));
+        assert_eq!((web.connections(), peer.connections()), (1, asked));
+    }
+    let endpoint = Endpoint {
+        host: DialHost::Name("example.org".to_owned()),
+        port: web.port(),
+        host_header: "example.org".to_owned(),
+        tls_name: "example.org".try_into().expect("a name"),
+    };
+    let getter = Getter { client: &transport.client, trace: Trace::default() };
+    let answer = getter.get(&endpoint, "/", 1_024).await.expect("an answer");
+    assert_eq!(answer.cache_control.as_deref(), Some(b"public,max-age=600".as_slice()));
 }
 
 /// The HTTP part alone, on a pipe and in paused time: the far side reads the request and then runs

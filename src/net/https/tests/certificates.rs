@@ -2,11 +2,15 @@
 
 use super::*;
 
-/// Sends a request to `server` where `peer` is found, and shows how it fails. No request arrives.
+/// Sends a request to `server` where `peer` is found, and shows how it fails. No request arrives,
+/// whether or not somebody wants to know the steps.
 async fn refusal(server: &str, peer: &Peer, names: Names, authority: &Authority) -> NetError {
     let transport = transport(names, authority, Ports { https: 1, federation: peer.port() });
     let server = server.replace("PORT", &peer.port().to_string());
+    let traced = FederationRequest { trace: Trace::on(), ..get() };
+    let traced = transport.send(&server_name(&server), traced).await.expect_err("no certificate");
     let error = transport.send(&server_name(&server), get()).await.expect_err("no certificate");
+    assert_eq!(traced.kind(), error.kind(), "{traced}");
     assert_eq!(peer.requests().len(), 0, "{error}");
     assert!(peer.connections() > 0, "{error}");
     error
@@ -37,36 +41,6 @@ async fn an_address_needs_a_certificate_with_that_address() {
         let error = refusal("127.0.0.1:PORT", &peer, Names::default(), &authority).await;
         assert_eq!(error.kind(), "tls", "{name}: {error}");
     }
-}
-
-#[tokio::test]
-async fn r77_the_name_of_an_srv_target_is_not_what_counts() {
-    let authority = Authority::new();
-    let peer = Peer::start(authority.server("srv.example.com"), ok()).await;
-    let names = example_org().with("srv.example.com", &["127.0.0.1"]).with_srv(
-        "_matrix-fed._tcp.example.org",
-        "srv.example.com",
-        peer.port(),
-    );
-    let error = refusal("example.org", &peer, names, &authority).await;
-    assert_eq!(error.kind(), "tls", "{error}");
-    assert!(error.text().contains("; well-known: "), "{error}");
-}
-
-#[tokio::test]
-async fn r77_the_delegating_name_is_not_what_counts() {
-    let authority = Authority::new();
-    let peer = Peer::start(authority.server("example.org"), ok()).await;
-    let document = answer("200 OK", r#"{"m.server":"matrix.example.net"}"#);
-    let web = Peer::start(authority.server("example.org"), document).await;
-    let names = example_org().with("matrix.example.net", &["127.0.0.1"]);
-    let ports = Ports { https: web.port(), federation: peer.port() };
-    let error = transport(names, &authority, ports)
-        .send(&server_name("example.org"), get())
-        .await
-        .expect_err("the wrong certificate");
-    assert_eq!(error.kind(), "tls", "{error}");
-    assert_eq!(peer.requests().len(), 0);
 }
 
 #[tokio::test]

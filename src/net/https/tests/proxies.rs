@@ -127,8 +127,9 @@ fn through_within(
 ) -> HttpsTransport {
     let names = Names::default().with("example.org", &["10.0.0.1", "127.0.0.1"]);
     let policy = AddressPolicy::new(vec![allowed.parse().expect("a range")]);
-    let roots = authority.roots();
-    HttpsTransport::new(Arc::new(names), policy, roots, Some(proxy), ports(1), timeouts)
+    let (names, roots) = (Arc::new(names), authority.roots());
+    let metrics = NetMetrics::new().expect("metrics");
+    HttpsTransport::new(names, policy, roots, Some(proxy), ports(1), timeouts, &metrics)
         .expect("a transport")
 }
 
@@ -152,7 +153,7 @@ async fn a_proxy_is_asked_for_exactly_the_checked_address() {
                 (ProxyScheme::Http, Some(_)) => "Basic YWxpY2U6czNjcmV0",
                 (ProxyScheme::Socks5, Some(_)) => "alice s3cret ",
             };
-            assert_eq!(stand_in.asked(), [(peer.address.to_string(), given.to_owned())]);
+            assert_eq!(stand_in.asked(), [(peer.address().to_string(), given.to_owned())]);
         }
     }
     let seen = peer.requests();

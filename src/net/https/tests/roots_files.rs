@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use rcgen::KeyPair;
 use tempfile::NamedTempFile;
 
 use super::*;

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use redb::StorageBackend;
 
@@ -218,6 +217,25 @@ async fn damage_under_a_running_store_is_never_another_record() {
         }
     }
     assert!(refused > 0);
+}
+
+/// Somebody puts a copy of the file back while the disk is mended.
+#[tokio::test]
+async fn what_another_file_has_is_found_once_that_is_opened() {
+    let other = Arc::new(Disk::default());
+    let store = FileStore::on_disk(&other).unwrap();
+    save(&store, 2, 1).await.unwrap();
+    drop(store);
+
+    let disk = Arc::new(Disk::default());
+    let store = FileStore::on_disk(&disk).unwrap();
+    save(&store, 1, 1).await.unwrap();
+    assert_eq!(store.load(&server(2)).now_or_never(), Some(Ok(None)));
+    disk.fail_at(1, false);
+    save(&store, 3, 1).await.unwrap_err();
+    disk.bytes.lock().unwrap().clone_from(&other.bytes.lock().unwrap());
+    assert_eq!(store.load(&server(2)).await, Ok(Some(record(&server(2), 1))));
+    assert_eq!(store.load(&server(4)).now_or_never(), Some(Ok(None)));
 }
 
 #[tokio::test]
