@@ -11,6 +11,7 @@ pub mod server_keys;
 pub mod server_name;
 pub mod sign;
 pub mod signed_request;
+pub mod signing_keys;
 pub mod timestamp;
 pub mod validity;
 pub mod verify;
