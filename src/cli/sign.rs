@@ -19,7 +19,7 @@ use crate::proto::x_matrix::header_value;
 /// `fedgate sign`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// The homeserver's signing key file, as Synapse writes it; its first key is used
+    /// The homeserver's signing key file, as Synapse writes it; its first key signs
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
     /// The server name that signs

@@ -74,7 +74,7 @@ impl fmt::Display for LineFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAscii => f.write_str("is not ASCII text"),
-            Self::Words(words) => write!(f, "has {words} words where a key has 3"),
+            Self::Words(words) => write!(f, "has not 3 words but {words}"),
             Self::Algorithm => f.write_str("has another algorithm than ed25519"),
             Self::Version => f.write_str("has a version that no key ID can hold"),
             Self::Seed => f.write_str("has a seed that is not base64 of 32 bytes"),

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod keys;
+mod notary;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

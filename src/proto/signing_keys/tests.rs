@@ -49,9 +49,13 @@ fn versions_beyond_the_specs_characters_are_taken_where_they_exist() {
 fn each_mistake_is_told_with_its_line() {
     let too_long = "x".repeat(121);
     let cases = [
-        (format!("ed25519 {SEED}"), LineFlaw::Words(2), "has 2 words where a key has 3"),
-        (format!("ed25519 a {SEED} b"), LineFlaw::Words(4), "has 4 words"),
-        ("-----BEGIN MATRIX PRIVATE KEY-----".to_owned(), LineFlaw::Words(4), "has 4 words"),
+        (format!("ed25519 {SEED}"), LineFlaw::Words(2), "has not 3 words but 2"),
+        (format!("ed25519 a {SEED} b"), LineFlaw::Words(4), "has not 3 words but 4"),
+        (
+            "-----BEGIN MATRIX PRIVATE KEY-----".to_owned(),
+            LineFlaw::Words(4),
+            "has not 3 words but 4",
+        ),
         (format!("rsa a {SEED}"), LineFlaw::Algorithm, "another algorithm than ed25519"),
         (format!("Ed25519 a {SEED}"), LineFlaw::Algorithm, "another algorithm"),
         (format!("ed25519 a\"b {SEED}"), LineFlaw::Version, "no key ID can hold"),
