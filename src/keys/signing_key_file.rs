@@ -123,9 +123,12 @@ pub fn create(path: &Path) -> Result<SigningKeys, NewKeyError> {
         SigningKeys::parse(text.as_bytes()).map_err(|error| unwritable(io::Error::other(error)))?;
     let mut new = OpenOptions::new();
     let file = new.write(true).create_new(true).mode(NEW_FILE_MODE).open(path);
-    let file = file.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => NewKeyError::Exists(path.to_owned()),
-        _ => unwritable(error),
+    let file = file.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            NewKeyError::Exists(path.to_owned())
+        } else {
+            unwritable(error)
+        }
     })?;
     let written = write(file, path, text.as_bytes());
     if written.is_err() {

@@ -138,6 +138,23 @@ fn a_key_that_exists_is_not_overwritten() {
 }
 
 #[test]
+fn half_a_key_is_not_left_behind() {
+    let files = Files::new();
+    let path = files.0.path().join("notary.key");
+    // No file may get longer than nothing: the key's is made, and cannot be written.
+    let full = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" notary keygen --out \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_fedgate"))
+        .arg(&path)
+        .output()
+        .expect("a shell");
+    let told = String::from_utf8(full.stderr).expect("UTF-8");
+    assert_eq!(full.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot be written: File too large"), "{told}");
+    assert!(!path.exists());
+}
+
+#[test]
 fn mistakes_in_a_file_are_told_with_line_and_fix_but_never_the_seed() {
     let files = Files::new();
     let path = key_file(&files, &FILE.replace("ed25519 a_EfGh ", ""));

@@ -60,7 +60,11 @@ fn each_mistake_is_told_with_its_line() {
         (format!("Ed25519 a {SEED}"), LineFlaw::Algorithm, "another algorithm"),
         (format!("ed25519 a\"b {SEED}"), LineFlaw::Version, "no key ID can hold"),
         (format!("ed25519 {too_long} {SEED}"), LineFlaw::Version, "no key ID can hold"),
-        (format!("ed25519 a {}", &SEED[1..]), LineFlaw::Seed, "not base64 of 32 bytes"),
+        (
+            format!("ed25519 a {}", SEED.trim_start_matches('Y')),
+            LineFlaw::Seed,
+            "not base64 of 32 bytes",
+        ),
         (format!("ed25519 a {SEED}AA"), LineFlaw::Seed, "not base64 of 32 bytes"),
         (format!("ed25519 a {}", SEED.replace('+', "*")), LineFlaw::Seed, "not base64"),
         (format!("ed25519 ä {SEED}"), LineFlaw::NotAscii, "is not ASCII"),
