@@ -11,6 +11,7 @@ mod healthcheck;
 mod http;
 mod inquiry;
 mod keys;
+mod notary;
 mod out;
 mod run;
 mod sign;
@@ -50,6 +51,9 @@ enum Command {
     Keys(keys::Arguments),
     /// Print the manual page of fedgate or of one of its commands
     Man(generate::Man),
+    /// Make the signing key of a notary, or print what others need to trust it
+    #[command(subcommand)]
+    Notary(notary::Command),
     /// Stand in front of the homeserver until SIGTERM
     Run(SettingsArguments),
     /// Sign a request with a homeserver's signing key
@@ -166,6 +170,7 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, out),
         Command::Keys(arguments) => keys::run(&arguments, out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command(), out),
+        Command::Notary(command) => notary::run(&command, out),
         Command::Run(arguments) => run::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),

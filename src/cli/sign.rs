@@ -7,22 +7,19 @@ use serde::Serialize;
 
 use super::out::Out;
 use super::{Exit, Failure};
-use crate::proto::base64::decode_array;
-use crate::proto::ed25519::SigningKey;
+use crate::keys::signing_key_file;
+use crate::proto::ServerName;
 use crate::proto::json::Object;
 use crate::proto::limits::BODY_BYTES_MAX;
 use crate::proto::sign::sign_request;
 use crate::proto::signed_request::{RequestTarget, SignedRequest};
+use crate::proto::signing_keys::SigningKeys;
 use crate::proto::x_matrix::header_value;
-use crate::proto::{KeyId, ServerName};
-
-/// Largest signing key file that is read, in bytes; a line is below 100.
-const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// `fedgate sign`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// The homeserver's signing key file, as Synapse writes it; its first key is used
+    /// The homeserver's signing key file, as Synapse writes it; its first key signs
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
     /// The server name that signs
@@ -66,7 +63,8 @@ fn target(text: &str) -> Result<RequestTarget, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure> {
-    let (id, key) = read_key(&arguments.key_file)?;
+    let keys = read_keys(&arguments.key_file)?;
+    let (id, key) = keys.first();
     let body = arguments.body.as_deref().map(read_body).transpose()?;
     let content = match &body {
         Some(body) => Some(Object::scan(body).map_err(|error| {
@@ -88,8 +86,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure>
         destination: &arguments.destination,
         content: content.as_ref(),
     };
-    let signature = sign_request(&request, &key);
-    let header = header_value(&arguments.origin, &arguments.destination, &id, &signature);
+    let signature = sign_request(&request, key);
+    let header = header_value(&arguments.origin, &arguments.destination, id, &signature);
     if arguments.http {
         print_request(arguments, &header, body.as_deref(), out)?;
     } else if arguments.json {
@@ -121,29 +119,14 @@ fn print_request(
     Ok(out.print(&format!("{head}{framing}{body}"))?)
 }
 
-fn read_key(path: &Path) -> Result<(KeyId, SigningKey), Failure> {
-    let shown = path.display();
-    let bytes = read(path, KEY_FILE_BYTES_MAX)?;
-    let text = String::from_utf8(bytes).ok();
-    text.as_deref().and_then(first_key).ok_or_else(|| {
-        Failure::usage(format!(
-            "error: {shown} is not a signing key file\n\
-             help: its first line must be as Synapse writes it: ed25519 a_AbCd <43 characters>"
-        ))
-    })
-}
-
-/// The key of the first line: algorithm, version and seed.
-fn first_key(text: &str) -> Option<(KeyId, SigningKey)> {
-    let line = text.lines().find(|line| !line.trim().is_empty())?;
-    let mut words = line.split_ascii_whitespace();
-    let (algorithm, version, seed) = (words.next()?, words.next()?, words.next()?);
-    if algorithm != "ed25519" || words.next().is_some() {
-        return None;
+/// Reads a file of signing keys, and tells whom it may concern who else can read it.
+pub(super) fn read_keys(path: &Path) -> Result<SigningKeys, Failure> {
+    let file =
+        signing_key_file::read(path).map_err(|error| Failure::usage(format!("error: {error}")))?;
+    if let Some(warning) = file.warning {
+        Out::stderr().print_last(&format!("warning: {warning}"));
     }
-    let id = KeyId::parse(&format!("{algorithm}:{version}")).ok()?;
-    let seed = decode_array(seed.as_bytes()).ok()?;
-    Some((id, SigningKey::from_seed(&seed)))
+    Ok(file.keys)
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -163,27 +146,5 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
         Ok(read) if u64::try_from(read).is_ok_and(|read| read <= bytes_max) => Ok(bytes),
         Ok(_) => Err(Failure::usage(format!("error: {shown} has more than {bytes_max} bytes"))),
         Err(error) => Err(Failure::usage(format!("error: {shown} cannot be read: {error}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEED: &str = "YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";
-
-    #[test]
-    fn a_signing_key_file_of_synapse_is_read() {
-        let (id, key) = first_key(&format!("\ned25519 1 {SEED}\ned25519 2 x\n")).expect("a key");
-        assert_eq!(id.as_str(), "ed25519:1");
-        let public = "XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI";
-        assert_eq!(key.verify_key().to_base64(), public);
-    }
-
-    #[test]
-    fn other_files_are_refused() {
-        for text in ["", "ed25519 1", "rsa 1 AAAA", "ed25519 1 AAAA", "ed25519 1 x y z"] {
-            assert!(first_key(text).is_none(), "{text}");
-        }
     }
 }

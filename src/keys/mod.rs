@@ -12,6 +12,7 @@ pub mod known;
 pub mod metrics;
 pub mod record;
 pub mod rules;
+pub mod signing_key_file;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -40,6 +40,10 @@ pub const KEY_VALIDITY_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Largest key document in bytes. The spec sets none; real ones are below 4 KiB.
 pub const SERVER_KEYS_BYTES_MAX: usize = 65_536;
 
+/// Most signing keys of one's own: one, two while they are exchanged, and some left over. Each signs
+/// every document.
+pub const SIGNING_KEYS_MAX: usize = 8;
+
 /// Most entries read from `verify_keys` and from `old_verify_keys`, each; a document with more is
 /// refused.
 pub const KEYS_PER_DOCUMENT_MAX: usize = 128;

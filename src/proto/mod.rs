@@ -3,15 +3,18 @@
 //! Nothing in here waits, logs, reads a clock or the environment; time is an argument.
 
 pub mod base64;
+pub mod countersign;
 pub mod ed25519;
 pub mod json;
 pub mod key_id;
 pub mod key_map;
 pub mod limits;
+pub mod own_server_keys;
 pub mod server_keys;
 pub mod server_name;
 pub mod sign;
 pub mod signed_request;
+pub mod signing_keys;
 pub mod timestamp;
 pub mod validity;
 pub mod verify;

@@ -4,6 +4,7 @@
 
 mod inquiry;
 mod keys;
+mod notary;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that only some files may name. A path that ends in `/` stands for the folder.
-const CONFINED: [(&str, &[&str]); 5] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("pingora", &["src/proxy/", "src/app.rs"]),
     (
         "prometheus",
@@ -40,13 +40,14 @@ const CONFINED: [(&str, &[&str]); 5] = [
         ],
     ),
     ("ed25519_dalek", &["src/proto/ed25519.rs"]),
+    ("getrandom", &["src/keys/signing_key_file.rs"]),
     ("clap", &["src/cli/"]),
     ("redb", &["src/keys/store/"]),
 ];
 
 /// What the pure core may be made of.
-const PROTO_CRATES: [&str; 7] =
-    ["base64", "bytes", "ed25519_dalek", "http", "serde", "serde_json", "std"];
+const PROTO_CRATES: [&str; 8] =
+    ["base64", "bytes", "ed25519_dalek", "http", "serde", "serde_json", "std", "zeroize"];
 
 /// What the core may not name of these crates: whatever waits, reads or acts.
 const PROTO_FORBIDDEN: [(&str, &[&str]); 2] = [

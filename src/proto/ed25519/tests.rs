@@ -211,3 +211,11 @@ fn r48_the_shipped_list_bans_the_key_of_cve_2026_24044() {
 fn private_keys_are_not_printed() {
     assert_eq!(format!("{:?}", spec_key()), "SigningKey(..)");
 }
+
+#[test]
+fn a_private_key_is_wiped_when_it_is_let_go_and_never_printed() {
+    // Does not compile without dalek's feature `zeroize`.
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<ed25519_dalek::SigningKey>();
+    assert_eq!(format!("{:?}", SigningKey::from_seed(&[7; 32])), "SigningKey(..)");
+}

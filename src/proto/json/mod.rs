@@ -159,12 +159,32 @@ impl<'a> Object<'a> {
     /// The top-level members, in the order of the text: decoded name and raw value text. A value that
     /// is an object can be scanned in turn.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a [u8])> {
+        self.raw_members().map(|member| (member.name, member.value))
+    }
+
+    /// The same with each member's whole text.
+    pub fn raw_members(&self) -> impl Iterator<Item = RawMember<'a>> {
         let text = self.text;
         emit::members(text.as_bytes()).map(move |member| {
-            let value = text.as_bytes().get(member.value.clone()).unwrap_or_default();
-            (decoded_name(text, &member), value)
+            let part = |range| text.as_bytes().get(range).unwrap_or_default();
+            RawMember {
+                name: decoded_name(text, &member),
+                value: part(member.value.clone()),
+                text: part(member.name.start..member.value.end),
+            }
         })
     }
+}
+
+/// A member of an object.
+#[derive(Clone, Debug)]
+pub struct RawMember<'a> {
+    /// Its name, decoded.
+    pub name: Cow<'a, str>,
+    /// The text of its value.
+    pub value: &'a [u8],
+    /// The text of all of it, from the name's opening quote to the end of the value.
+    pub text: &'a [u8],
 }
 
 /// The decoded name of a member of the object that the text is.
