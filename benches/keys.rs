@@ -241,7 +241,8 @@ async fn fill(store: &FileStore, names: &[ServerName]) -> (Duration, Duration) {
         map.extend(numbers.clone().map(|number| names[number].clone()).zip(copies));
         inserting += started.elapsed();
         let started = Instant::now();
-        let saves = numbers.zip(records).map(|(number, record)| store.save(&names[number], record));
+        let saves =
+            numbers.zip(records).map(|(number, record)| store.save(&names[number], record, &[]));
         join_all(saves).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         saving += started.elapsed();
     }

@@ -1,6 +1,7 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 mod flight;
+mod history;
 mod inquire;
 mod look;
 mod operator;
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::flight::{Flight, FlightEnd, Quest};
+use self::history::Backlog;
 pub(super) use self::look::is_published;
 use self::look::{Look, all_retired};
 pub use self::operator::AmendError;
@@ -123,6 +125,8 @@ struct Inner {
     first_seen_places: Semaphore,
     /// How often keys have been let go of by the operator.
     flushes: AtomicU64,
+    /// What the history lacks because the store did not take it.
+    backlog: Backlog,
     /// Held while the operator changes a rule.
     amending: tokio::sync::Mutex<()>,
 }
@@ -188,6 +192,7 @@ impl Keyring {
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
             flushes: AtomicU64::new(0),
+            backlog: Backlog::default(),
             amending: tokio::sync::Mutex::new(()),
             parts,
         }))

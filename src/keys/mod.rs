@@ -6,6 +6,7 @@ mod backoff;
 pub mod budget;
 pub mod cache;
 pub mod fetch;
+pub mod history;
 pub mod inquiry;
 pub mod keyring;
 pub mod known;

@@ -30,7 +30,7 @@ pub(crate) fn kept_keys(files: &Files) -> (String, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let store = FileStore::open(&path, Timestamp::from_ms(0)).expect("a store").store;
     let server = ServerName::parse("a.example").expect("a name");
-    runtime.block_on(store.save(&server, record)).expect("saved");
+    runtime.block_on(store.save(&server, record, &[])).expect("saved");
     let settings = format!(
         "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
          [admin]\naddress = \"127.0.0.1:1\"\n[keys]\nstore = {:?}\n",

@@ -174,10 +174,10 @@ fn r62_a_changed_body_does_not_replace_an_origin_learnt_one() {
         let mut known = KnownKeys::default();
         let first = server().stored(at(0), Origin);
         let key = first.keys.verify_keys()[&key_id(ID)].clone();
-        assert_eq!(known.add(first, BindingMode::Enforce), []);
+        assert_eq!(known.add(first, BindingMode::Enforce).collisions, []);
         let other = server_with_other_body().stored(at(1), provenance);
         let offered = other.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(other, BindingMode::Enforce);
+        let collisions = known.add(other, BindingMode::Enforce).collisions;
         let expected = Collision {
             server: server().name,
             id: key_id(ID),
@@ -205,7 +205,7 @@ fn r62_the_origin_replaces_what_only_others_said() {
         let before = valid_key(&known, at(0));
         let honest = server().stored(at(1), provenance);
         let key = honest.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(honest, BindingMode::Enforce);
+        let collisions = known.add(honest, BindingMode::Enforce).collisions;
         assert_eq!(collisions.len(), 1);
         assert_eq!(collisions[0].replaced, replaced, "{learnt_from:?} {provenance:?}");
         assert_eq!(valid_key(&known, at(2)), if replaced { key } else { before });
@@ -221,9 +221,8 @@ fn r62_a_key_the_origin_has_confirmed_stays_confirmed() {
     let mut longer = server();
     longer.valid_until = at(3 * DAY);
     known.add(longer.stored(at(2), Notary), BindingMode::Enforce);
-    let collisions =
-        known.add(server_with_other_body().stored(at(3), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced);
+    let news = known.add(server_with_other_body().stored(at(3), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced);
     assert_eq!(valid_key(&known, at(4)), key);
 }
 
@@ -234,7 +233,8 @@ fn r62_an_old_key_with_another_body_is_a_collision_too() {
     let mut other = server_with_other_body();
     other.add_key("ed25519:2");
     other.retire(ID, at(1));
-    assert_eq!(known.add(other.stored(at(2), Origin), BindingMode::Enforce).len(), 1);
+    let news = known.add(other.stored(at(2), Origin), BindingMode::Enforce);
+    assert_eq!(news.collisions.len(), 1);
     valid_key(&known, at(3));
 }
 
@@ -287,13 +287,12 @@ fn r62_the_origin_does_not_replace_a_provisional_key_past_its_window() {
     known.add(server().stored(at(0), Notary), BindingMode::Enforce);
     let mut later = server_with_other_body();
     later.valid_until = at(99 * DAY);
-    let collisions = known.add(later.stored(at(8 * DAY), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced);
+    let news = known.add(later.stored(at(8 * DAY), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced);
     let mut known = KnownKeys::default();
     known.add(retired_server().stored(at(0), Notary), BindingMode::Enforce);
-    let collisions =
-        known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced, "nor a retired one");
+    let news = known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced, "nor a retired one");
 }
 
 #[test]

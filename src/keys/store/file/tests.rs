@@ -54,7 +54,7 @@ fn open(path: &Path) -> FileStore {
 }
 
 async fn save(store: &FileStore, number: usize, counter: u64) -> Result<(), StoreError> {
-    store.save(&server(number), record(&server(number), counter)).await
+    store.save(&server(number), record(&server(number), counter), &[]).await.map(drop)
 }
 
 /// The bytes of a store with `records` records that was closed.
@@ -108,8 +108,8 @@ async fn what_was_forgotten_is_gone() {
     let store = open(&path);
     save(&store, 1, 1).await.unwrap();
     save(&store, 2, 1).await.unwrap();
-    assert_eq!(store.forget(&server(1)).await, Ok(true));
-    assert_eq!(store.forget(&server(1)).await, Ok(false));
+    assert!(store.forget(&server(1), at(1)).await.unwrap().is_some());
+    assert_eq!(store.forget(&server(1), at(2)).await, Ok(None));
     drop(store);
     let store = open(&path);
     assert_eq!(store.load(&server(1)).await, Ok(None));
@@ -126,7 +126,7 @@ async fn f6_a_name_that_is_not_in_the_file_is_not_looked_for_there() {
     assert_eq!(at_once(3), Some(Ok(None)));
     assert_eq!(at_once(2), None, "what is there is read");
     save(&store, 3, 1).await.unwrap();
-    store.forget(&server(2)).await.unwrap();
+    store.forget(&server(2), at(1)).await.unwrap();
     assert_eq!(store.load(&server(3)).await, Ok(Some(record(&server(3), 1))));
     assert_eq!(store.load(&server(2)).await, Ok(None));
     save(&store, 2, 5).await.unwrap();
@@ -143,7 +143,7 @@ async fn the_size_is_known() {
     save(&store, 3, 1).await.unwrap();
     save(&store, 3, 2).await.unwrap();
     assert_eq!(store.size(), StoreSize { servers: 4, bytes: bytes() });
-    store.forget(&server(0)).await.unwrap();
+    store.forget(&server(0), at(1)).await.unwrap();
     assert_eq!(store.size(), StoreSize { servers: 3, bytes: bytes() });
 }
 

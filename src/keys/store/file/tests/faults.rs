@@ -255,7 +255,7 @@ async fn many_saves_at_a_time_wait_for_the_disk_few_times() {
     let before = disk.syncs.load(Ordering::SeqCst);
     let names = (0..SAVES).map(|number| ServerName::parse(&format!("n{number}")).unwrap());
     let names: Vec<_> = names.collect();
-    let saves = names.iter().map(|name| store.save(name, record(&server(0), 1)));
+    let saves = names.iter().map(|name| store.save(name, record(&server(0), 1), &[]));
     let mut saves = Box::pin(tokio::task::unconstrained(join_all(saves)));
     // All are queued while the disk is busy with the first of them.
     let busy = disk.bytes.lock().unwrap();
