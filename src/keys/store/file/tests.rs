@@ -1,6 +1,7 @@
 //! The store in one file: what it keeps, when it refuses, and what it does about damage.
 
 mod faults;
+mod history;
 mod inspected;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::keys::record::{Binding, KeptDocument, Source};
-use crate::keys::testing::{TestServer, at, key_id};
+use crate::keys::testing::{TestServer, at, key_id, no_bans};
 use crate::proto::validity::Provenance;
 
 fn server(number: usize) -> ServerName {
@@ -53,8 +54,26 @@ fn open(path: &Path) -> FileStore {
     opened.store
 }
 
+/// The entry that goes with it.
+fn entry(server: &ServerName, counter: u64) -> Entry {
+    let document = record(server, counter).documents.remove(0);
+    Entry::Shown { document, events: Vec::new() }
+}
+
+/// Saves a record with its entry.
 async fn save(store: &FileStore, number: usize, counter: u64) -> Result<(), StoreError> {
-    store.save(&server(number), record(&server(number), counter), &[]).await.map(drop)
+    let server = &server(number);
+    let entry = entry(server, counter);
+    store.save(server, record(server, counter), &[entry]).await.map(drop)
+}
+
+/// The record and its entry are there, and no other entry.
+async fn assert_saved(store: &FileStore, number: usize, counter: u64, told: &str) {
+    let server = &server(number);
+    assert_eq!(store.load(server).await, Ok(Some(record(server, counter))), "{told}");
+    let history = store.history(server, 0, 9).await.unwrap();
+    let entries: Vec<_> = history.iter().map(|kept| kept.entry.clone()).collect();
+    assert_eq!(entries, [Ok(entry(server, counter))], "{told}");
 }
 
 /// The bytes of a store with `records` records that was closed.
