@@ -293,6 +293,11 @@ impl MapStore {
         *self.failure.lock().unwrap() = Some(error);
     }
 
+    /// From now on, everything works again.
+    pub(crate) fn mend(&self) {
+        *self.failure.lock().unwrap() = None;
+    }
+
     pub(crate) fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
     }

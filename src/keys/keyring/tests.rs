@@ -14,6 +14,7 @@ use crate::proto::validity::Provenance;
 mod agreement;
 mod bounds;
 mod hedging;
+mod history;
 mod querying;
 mod refreshing;
 mod ruled;

@@ -385,3 +385,76 @@ fn a_stored_document_does_not_speak_for_another_body() {
     let (read, refused) = KnownKeys::from_record(record, &server().name, &no_bans());
     assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 0));
 }
+
+/// What a document brings, as pairs of key ID and word; empty when there is no entry.
+fn news(known: &mut KnownKeys, stored: StoredKeys, mode: BindingMode) -> Vec<(String, String)> {
+    let (raw, at, source) = (stored.keys.raw().clone(), stored.fetched_at, stored.source.clone());
+    let name = stored.keys.server_name().clone();
+    let Some(entry) = known.add(stored, mode).entry else { return Vec::new() };
+    assert_eq!(entry.verify(&name, &no_bans()), Ok(()));
+    let Entry::Shown { document, events } = entry else { panic!("{entry:?}") };
+    assert_eq!(document, KeptDocument { raw, fetched_at: at, source });
+    let told = |event: &Event| (event.id.to_string(), event.what.kind().label().to_owned());
+    events.iter().map(told).collect()
+}
+
+fn told(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(id, word)| ((*id).to_owned(), (*word).to_owned())).collect()
+}
+
+#[test]
+fn a_history_tells_of_first_sights_retirements_and_their_end_and_of_no_renewal() {
+    const MODE: BindingMode = BindingMode::Enforce;
+    let mut known = KnownKeys::default();
+    let first = news(&mut known, server().stored(at(0), Origin), MODE);
+    assert_eq!(first, told(&[(ID, "first_seen")]));
+    let mut longer = server();
+    longer.valid_until = at(2 * DAY);
+    for provenance in [Origin, Notary, Homeserver] {
+        let renewed = news(&mut known, longer.stored(at(1), provenance), MODE);
+        assert_eq!(renewed, told(&[]));
+    }
+    let by_notary = news(&mut known, retired_server().stored(at(2), Notary), MODE);
+    assert_eq!(by_notary, told(&[("ed25519:2", "first_seen")]), "a notary retires no valid key");
+    let retired = news(&mut known, retired_server().stored(at(3), Origin), MODE);
+    assert_eq!(retired, told(&[(ID, "retired")]));
+    assert_eq!(news(&mut known, retired_server().stored(at(4), Origin), MODE), told(&[]));
+    let back = news(&mut known, server().stored(at(5), Origin), MODE);
+    assert_eq!(back, told(&[(ID, "taken_back")]));
+    let mut known = KnownKeys::default();
+    let both = news(&mut known, retired_server().stored(at(0), Notary), MODE);
+    let both_told = [(ID, "first_seen"), (ID, "retired"), ("ed25519:2", "first_seen")];
+    assert_eq!(both, told(&both_told), "in one entry");
+}
+
+#[test]
+fn a_history_tells_of_another_body_once() {
+    for (mode, sources, word) in [
+        (BindingMode::Enforce, [Origin, Origin], "changed"),
+        (BindingMode::Observe, [Origin, Origin], "changed"),
+        (BindingMode::Enforce, [Notary, Origin], "changed"),
+        (BindingMode::Enforce, [Notary, Notary], "changed"),
+        (BindingMode::Enforce, [Origin, Notary], "disagreement"),
+        (BindingMode::Enforce, [Notary, Homeserver], "disagreement"),
+    ] {
+        let mut known = KnownKeys::default();
+        known.add(server().stored(at(0), sources[0]), mode);
+        let other = server_with_other_body().stored(at(1), sources[1]);
+        let replaces = known.clone().add(other.clone(), mode).collisions[0].replaced;
+        let what = news(&mut known, other, mode);
+        assert_eq!(what, told(&[(ID, word)]), "{mode:?} {sources:?}");
+        let mut later = server_with_other_body();
+        later.valid_until = at(2 * DAY);
+        assert_eq!(news(&mut known, later.stored(at(2), sources[1]), mode), told(&[]));
+        let first = news(&mut known, server().stored(at(3), Homeserver), mode);
+        assert_eq!(first, told(&[]), "who was right is known: {replaces}");
+    }
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Notary), BindingMode::Enforce);
+    let mut other = server_with_other_body();
+    other.add_key("ed25519:2");
+    other.retire(ID, at(1));
+    let both = news(&mut known, other.stored(at(2), Origin), BindingMode::Enforce);
+    let both_told = [(ID, "changed"), (ID, "retired"), ("ed25519:2", "first_seen")];
+    assert_eq!(both, told(&both_told), "retired under its new body");
+}
