@@ -1,5 +1,7 @@
 //! What is counted about keys. Labels are closed lists; a server's name is never one.
 
+mod history;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -7,8 +9,8 @@ use prometheus::{
     exponential_buckets,
 };
 
+pub(crate) use self::history::{HistoryMetrics, Unrecorded};
 use super::fetch::FetchError;
-use super::history::Kind;
 use super::keyring::KeyAnswer;
 use super::known::label;
 use super::store::{StoreError, StoreSize};
@@ -47,26 +49,6 @@ const ERROR_KINDS: [&str; 10] = [
 
 /// What comes of a refresh.
 const REFRESH_RESULTS: [&str; 2] = ["renewed", "failed"];
-
-/// Why an event is missing in the history of a server's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unrecorded {
-    /// There are as many entries, or bytes of them, as one server may have.
-    Full,
-    /// The store did not take it, and too much was waiting for the store already.
-    Lost,
-}
-
-impl Unrecorded {
-    const ALL: [Self; 2] = [Self::Full, Self::Lost];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Lost => "lost",
-        }
-    }
-}
 
 /// The kinds of a store's errors.
 const STORE_ERROR_KINDS: [&str; 4] = ["damaged", "io", "locked", "newer"];
@@ -172,10 +154,10 @@ pub struct KeyMetrics {
     pub(crate) first_seen_refused: IntCounter,
     refreshes: IntCounterVec,
     store_errors: IntCounterVec,
-    history_events: IntCounterVec,
-    history_unrecorded: IntCounterVec,
     queries: IntCounterVec,
     query_names: IntCounterVec,
+    /// What is put into histories, and what is not.
+    pub(crate) history: HistoryMetrics,
 }
 
 impl KeyMetrics {
@@ -217,10 +199,9 @@ impl KeyMetrics {
             first_seen_refused: first_seen_refused()?,
             refreshes: refreshes()?,
             store_errors: store_errors()?,
-            history_events: history_events()?,
-            history_unrecorded: history_unrecorded()?,
             queries: queries()?,
             query_names: query_names()?,
+            history: HistoryMetrics::new(registry)?,
         };
         let vectors = [
             &metrics.lookups,
@@ -229,8 +210,6 @@ impl KeyMetrics {
             &metrics.hedges_won,
             &metrics.refreshes,
             &metrics.store_errors,
-            &metrics.history_events,
-            &metrics.history_unrecorded,
             &metrics.queries,
             &metrics.query_names,
         ];
@@ -286,12 +265,6 @@ impl KeyMetrics {
         }
         for kind in STORE_ERROR_KINDS {
             self.store_errors.with_label_values(&[kind]);
-        }
-        for kind in Kind::ALL {
-            self.history_events.with_label_values(&[kind.label()]);
-        }
-        for why in Unrecorded::ALL {
-            self.history_unrecorded.with_label_values(&[why.label()]);
         }
     }
 
@@ -353,16 +326,6 @@ impl KeyMetrics {
 
     pub(crate) fn store_failed(&self, error: &StoreError) {
         self.store_errors.with_label_values(&[error.kind()]).inc();
-    }
-
-    /// An event is in a history, for good.
-    pub(crate) fn recorded(&self, kind: Kind) {
-        self.history_events.with_label_values(&[kind.label()]).inc();
-    }
-
-    /// An event is not, and will not be.
-    pub(crate) fn unrecorded(&self, why: Unrecorded) {
-        self.history_unrecorded.with_label_values(&[why.label()]).inc();
     }
 
     pub(crate) fn collided(&self, source: Provenance) {
@@ -464,27 +427,6 @@ fn store_errors() -> Result<IntCounterVec, prometheus::Error> {
             "What the durable store could not do, by the kind of error.",
         ),
         &["kind"],
-    )
-}
-
-fn history_events() -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(
-        Opts::new(
-            "fedgate_key_history_events_total",
-            "What has been put into the histories of servers' keys, by the kind of event.",
-        ),
-        &["event"],
-    )
-}
-
-fn history_unrecorded() -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(
-        Opts::new(
-            "fedgate_key_history_unrecorded_total",
-            "Events that histories lack, by the reason: the history of that server is full, or the \
-             store did not take it.",
-        ),
-        &["reason"],
     )
 }
 

@@ -34,6 +34,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
             "src/app/keys.rs",
             "src/gate/metrics.rs",
             "src/keys/metrics.rs",
+            "src/keys/metrics/history.rs",
             "src/net/metrics.rs",
             "src/proxy/metrics.rs",
             "src/proxy/record.rs",

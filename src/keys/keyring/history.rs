@@ -115,7 +115,7 @@ impl Inner {
 
     /// Counts what has become of entries, and says so when there was no room for one.
     fn recorded(&self, server: &ServerName, entries: &[Entry], saved: Saved) {
-        let metrics = &self.parts.metrics;
+        let metrics = &self.parts.metrics.history;
         let (written, left_out) = entries.split_at_checked(saved.written).unwrap_or((entries, &[]));
         written.iter().flat_map(Entry::kinds).for_each(|kind| metrics.recorded(kind));
         for _ in left_out.iter().flat_map(Entry::kinds) {
@@ -154,7 +154,7 @@ impl Inner {
                     "keys are in memory only until this is mended"
                 );
                 for _ in self.backlog.put_back(server, entries).iter().flat_map(Entry::kinds) {
-                    self.parts.metrics.unrecorded(Unrecorded::Lost);
+                    self.parts.metrics.history.unrecorded(Unrecorded::Lost);
                 }
             }
         }

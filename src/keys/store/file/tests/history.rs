@@ -1,5 +1,7 @@
 //! Histories in the file: they only grow, damage in them is seen, and they are bounded.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::keys::history::{BYTES_PER_SERVER_MAX, ENTRIES_PER_SERVER_MAX, Entry, Event, What};
 use crate::keys::store::file::history::{DOCUMENTS, ENTRIES};
@@ -60,10 +62,10 @@ async fn a_history_only_grows_and_is_there_after_a_restart() {
     let store = open(&path);
     assert_eq!(entries(&store).await, []);
     let [one, two, three] = [1, 2, 3].map(|hour| shown(document(hour, 0)));
-    assert_eq!(put(&store, &[one.clone()]).await, Saved { written: 1, filled: false });
+    assert_eq!(put(&store, from_ref(&one)).await, Saved { written: 1, filled: false });
     put(&store, &[]).await;
     put(&store, &[two.clone(), three.clone()]).await;
-    store.save(&server(1), record(&server(1), 1), &[two.clone()]).await.unwrap();
+    store.save(&server(1), record(&server(1), 1), from_ref(&two)).await.unwrap();
     assert_eq!(entries(&store).await, [one.clone(), two.clone(), three.clone()]);
     assert!(store.forget(&server(0), at(9)).await.unwrap().is_some());
     assert_eq!(store.forget(&server(0), at(10)).await, Ok(None), "nothing to tell of");
