@@ -62,7 +62,7 @@ enum ProvenanceForm {
     Origin,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum SourceForm {
     Homeserver,

@@ -31,7 +31,7 @@ fn what_waits_for_the_store_is_bounded() {
     assert_eq!(kept, BACKLOG_BYTES_MAX / all[0].size_bytes());
     for (number, entry) in all[..kept].iter().enumerate() {
         let name = ServerName::parse(&format!("s{number}")).unwrap();
-        assert_eq!(backlog.take(&name), [entry.clone()]);
+        assert_eq!(backlog.take(&name), std::slice::from_ref(entry));
         assert_eq!(backlog.take(&name), []);
     }
     let waiting = backlog.0.lock().unwrap();

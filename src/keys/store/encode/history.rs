@@ -26,7 +26,7 @@ struct EntryForm {
     what: WhatForm,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum WhatForm {
     Shown { source: SourceForm, document: String, events: Vec<EventForm> },
@@ -34,7 +34,7 @@ enum WhatForm {
     Full,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventForm {
     id: String,
@@ -42,7 +42,7 @@ struct EventForm {
     news: NewsForm,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum NewsForm {
     FirstSeen,
@@ -136,6 +136,11 @@ impl Read {
             WhatForm::Flushed | WhatForm::Full => None,
         };
         Ok(Self { form, link, document })
+    }
+
+    /// Whether it tells the same as `draft`, of the same time.
+    pub(in super::super) fn is(&self, draft: &Draft) -> bool {
+        self.form.at == draft.at && self.form.what == draft.what
     }
 
     /// Whether nothing may follow it.

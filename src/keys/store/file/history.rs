@@ -54,14 +54,20 @@ impl<'t> Histories<'t> {
         Ok(Self { entries, documents: transaction.open_table(DOCUMENTS)? })
     }
 
-    /// Puts `drafts` at the end of the history of `server`, as far as there is room.
+    /// Puts `drafts` at the end of the history of `server`, as far as there is room. One that is
+    /// there already counts as written: whoever saves it again could not know.
     pub(super) fn append(&mut self, server: &str, drafts: &[Draft]) -> Result<Saved, redb::Error> {
         let mut saved = Saved::default();
         if drafts.is_empty() {
             return Ok(saved);
         }
         let mut end = self.end(server)?;
+        let last = self.last(server, drafts.len())?;
         for draft in drafts {
+            if last.iter().any(|read| read.is(draft)) {
+                saved.written += 1;
+                continue;
+            }
             if end.is_full {
                 break;
             }
@@ -122,6 +128,16 @@ impl<'t> Histories<'t> {
         let link = Link { after: hash(bytes), bytes: before + length(bytes) };
         let is_full = is_full || number >= ENTRIES_PER_SERVER_MAX - 1;
         Ok(End { number: number + 1, link, is_full })
+    }
+
+    /// The last `count` entries, without damaged ones.
+    fn last(&self, server: &str, count: usize) -> Result<Vec<Read>, redb::Error> {
+        let mut last = Vec::new();
+        for row in self.entries.range(all_of(server))?.rev().take(count) {
+            let (key, value) = row?;
+            last.extend(Read::of(server, key.value().1, value.value()).ok());
+        }
+        Ok(last)
     }
 
     fn kept_bytes(&self, server: &str) -> Result<u64, redb::Error> {

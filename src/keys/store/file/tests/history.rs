@@ -101,18 +101,31 @@ async fn a_document_is_kept_once() {
     assert_eq!(documents(&path), 2);
 }
 
+/// After an error nobody knows whether the disk has it.
+#[tokio::test]
+async fn an_entry_that_is_saved_again_is_there_once() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    let [one, two, three] = [1, 2, 3].map(|hour| shown(document(hour, 0)));
+    put(&store, &[one.clone(), two.clone()]).await;
+    let all = [one, two, three];
+    assert_eq!(put(&store, &all).await, Saved { written: 3, filled: false });
+    assert_eq!(entries(&store).await, all);
+}
+
 #[tokio::test]
 async fn a_full_history_says_so_once() {
     let (_directory, path) = place();
     let store = open(&path);
     // One document, so that their number is what fills it.
     let last = ENTRIES_PER_SERVER_MAX as usize - 1;
-    let all: Vec<_> = (0..last + 5).map(|_| shown(document(1, 0))).collect();
+    let at = |ms| shown(KeptDocument { fetched_at: at(ms), ..document(1, 0) });
+    let all: Vec<_> = (0..last as u64 + 5).map(at).collect();
     let (first, rest) = all.split_at(last - 1);
     assert_eq!(put(&store, first).await, Saved { written: last - 1, filled: false });
     assert_eq!(put(&store, rest).await, Saved { written: 1, filled: true });
-    assert_eq!(put(&store, rest).await, Saved { written: 0, filled: false });
-    assert!(store.forget(&server(0), at(9)).await.unwrap().is_some());
+    assert_eq!(put(&store, &rest[1..]).await, Saved::default());
+    assert!(store.forget(&server(0), all[3].at()).await.unwrap().is_some());
     let kept = entries(&store).await;
     assert_eq!(kept.len(), last + 1);
     assert_eq!(kept[..last], all[..last]);
