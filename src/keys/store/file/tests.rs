@@ -143,7 +143,8 @@ async fn f6_a_name_that_is_not_in_the_file_is_not_looked_for_there() {
     let store = open(&path);
     let at_once = |number| store.load(&server(number)).now_or_never();
     assert_eq!(at_once(3), Some(Ok(None)));
-    assert_eq!(at_once(2), None, "what is there is read");
+    // It is read by another thread, which may be done already.
+    assert_ne!(at_once(2), Some(Ok(None)), "what is there is read");
     save(&store, 3, 1).await.unwrap();
     store.forget(&server(2), at(1)).await.unwrap();
     assert_eq!(store.load(&server(3)).await, Ok(Some(record(&server(3), 1))));
