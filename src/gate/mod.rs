@@ -244,6 +244,7 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::HomeserverTimeout
         | Rejection::HomeserverUnavailable
         | Rejection::InternalError
+        | Rejection::KeyQueryMalformed
         | Rejection::MethodNotAllowed
         | Rejection::OtherPath
         | Rejection::Overloaded

@@ -1,5 +1,6 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
+pub mod documents;
 mod flight;
 mod inquire;
 mod look;
@@ -17,6 +18,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use self::documents::{Allowance, WantedKey};
 use self::flight::{Flight, FlightEnd, Quest};
 pub(super) use self::look::is_published;
 use self::look::{Look, all_retired};
@@ -55,6 +57,10 @@ const TURNS_MAX: usize = 4;
 
 /// When to try again after we had no room for a fetch: about as long as a full house takes to empty.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
+
+/// How often strangers who ask us as a notary make us renew what we have of known servers: half a
+/// lifetime of a thousand servers' keys is renewed in minutes.
+const NOTARY_RATES: FirstSeenRates = FirstSeenRates { in_all: 50, per_network: 5 };
 
 /// Finds the keys of other servers. Clones share everything.
 #[derive(Clone)]
@@ -115,6 +121,8 @@ struct Inner {
     parts: KeyringParts,
     floors: Floors,
     budget: Budget,
+    /// Fetches of known servers' documents for strangers who ask us as a notary.
+    notary_budget: Budget,
     /// The running fetches. One per server, so that nobody waits for two.
     flights: Mutex<HashMap<ServerName, Flight>>,
     /// One permit per fetch of a known server that may use the network.
@@ -184,6 +192,7 @@ impl Keyring {
         Self(Arc::new(Inner {
             floors: Floors::new(),
             budget: Budget::new(parts.policy.first_seen),
+            notary_budget: Budget::new(NOTARY_RATES),
             flights: Mutex::new(HashMap::new()),
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),

@@ -42,6 +42,8 @@ enum World {
     KeyRetired,
     /// The settings ban the origin.
     Banned,
+    /// The gate is a notary.
+    Notary,
     /// All memory for bodies is in use.
     Full,
     HomeserverGone,
@@ -208,6 +210,11 @@ fn provoke(rejection: Rejection) -> Option<Case> {
         Rejection::HomeserverUnavailable => case_in(World::HomeserverGone, get(), Reusable),
         Rejection::KeyBanned => case_in(World::Banned, get(), Reusable),
         Rejection::KeyExpired => case_in(World::DocumentExpired, get(), Reusable),
+        Rejection::KeyQueryMalformed => case_in(
+            World::Notary,
+            sent("GET", "/_matrix/key/v2/query/a?minimum_valid_until_ts=soon"),
+            Reusable,
+        ),
         Rejection::KeyRetired => case_in(World::KeyRetired, get(), Reusable),
         Rejection::KeyUnavailable => case_in(World::OriginGone, get(), Reusable),
         Rejection::KeyUnknown => case(get().header("authorization", &unknown), Reusable),
@@ -279,6 +286,7 @@ async fn homeserver_setting(world: World, silent: &Silent) -> Option<String> {
         World::HomeserverSilent => Some(silent.setting()),
         World::Ordinary
         | World::Banned
+        | World::Notary
         | World::OriginGone
         | World::DocumentExpired
         | World::KeyRetired
@@ -303,6 +311,7 @@ fn publish(world: World, gate: &Gate) {
         }
         World::Ordinary
         | World::Banned
+        | World::Notary
         | World::Full
         | World::HomeserverGone
         | World::HomeserverSilent => origin.document(),
@@ -330,7 +339,11 @@ async fn fill(gate: &Gate, over: Over) -> Client {
 
 fn check(answer: &Answer, rejection: Rejection, context: &str) {
     assert_eq!(answer.status, rejection.status().as_u16(), "{context}");
-    let told = json!({ "errcode": rejection.errcode(), "error": rejection.public_text() });
+    let mut text = rejection.public_text().to_owned();
+    if rejection == Rejection::KeyQueryMalformed {
+        text.push_str(": minimum_valid_until_ts is not an integer from 0 to 9007199254740991");
+    }
+    let told = json!({ "errcode": rejection.errcode(), "error": text });
     assert_eq!(answer.json(), told, "{context}");
     assert_eq!(answer.headers["content-type"], "application/json", "{context}");
     let retry_after = answer.headers.get("retry-after").map(|v| v.to_str().unwrap());
@@ -366,6 +379,11 @@ async fn run(rejection: Rejection, case: &Case, over: Over) {
         settings: case.settings,
         keys: if matches!(case.world, World::Banned) {
             "banned_servers = [\"origin.example\"]"
+        } else {
+            ""
+        },
+        key_server: if matches!(case.world, World::Notary) {
+            "queries = \"answer\"\nnotary_key_file = \"DIR/own.key\""
         } else {
             ""
         },
