@@ -2,7 +2,6 @@ use prometheus::Registry;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::BindingMode;
 use crate::keys::cache::KeyCache;
 use crate::keys::keyring::{KeyPolicy, KeyringParts, WantedKey};
 use crate::keys::metrics::KeyMetrics;
@@ -40,7 +39,7 @@ fn notary() -> (Notary, KeyCache) {
 }
 
 fn keep(cache: &KeyCache, server: &TestServer) {
-    cache.insert(server.stored(at(0), Provenance::Origin), BindingMode::Enforce, None);
+    cache.insert(server.stored(at(0), Provenance::Origin), Default::default(), None);
 }
 
 fn server(name: &str) -> TestServer {

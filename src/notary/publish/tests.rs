@@ -35,7 +35,7 @@ async fn r71_a_document_is_made_anew_at_half_of_its_life() {
     for (now, made) in [(12 * HOUR, 0), (12 * HOUR + 1, 12 * HOUR + 1), (24 * HOUR, 12 * HOUR + 1)]
     {
         clock.set(at(now));
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        sleep(LOOK_INTERVAL).await;
         assert_eq!(made_at(&publisher).await, at(made), "{now}");
     }
     keeping.abort();
