@@ -1,6 +1,7 @@
 //! The composition root: the one place that names the real clock, the real network and the registry
 //! of metrics, and puts the parts together.
 
+mod key_server;
 mod keys;
 mod outbound;
 
@@ -19,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::key_server::key_server;
 pub use self::keys::{key_policy, key_sources_alone, keyring_alone, rules};
 use self::keys::{keyring, store};
 pub use self::outbound::transport;
@@ -28,8 +30,10 @@ use crate::config::{self, Config, Homeserver, Mode};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::Keyring;
+use crate::keys::signing_key_file::SigningKeyFileError;
 use crate::keys::store::StoreError;
 use crate::net::{FederationTransport, NetMetrics};
+use crate::notary::{KeyServer, Publisher};
 use crate::proto::ServerName;
 use crate::proxy::body::BodyBudget;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
@@ -82,6 +86,15 @@ pub enum StartError {
         /// Why not.
         cause: TokenError,
     },
+    /// There is no key to sign with.
+    #[error("no signing key; set `key_server.signing_key_file` or `key_server.notary_key_file`")]
+    NoSigningKey,
+    /// A file of signing keys cannot be used.
+    #[error("{0}")]
+    SigningKey(#[from] SigningKeyFileError),
+    /// The homeserver's own key document cannot be made.
+    #[error("{0}; see `key_server.signing_key_file` and `key_server.old_verify_keys`")]
+    OwnKeys(String),
     /// No server name was given.
     #[error("no server name; set `server_name`")]
     Unnamed,
@@ -120,6 +133,7 @@ pub struct App {
     admin: Admin,
     certificate: Option<Arc<Certificate>>,
     keyring: Keyring,
+    publisher: Option<Arc<Publisher>>,
     address: SocketAddr,
     admin_address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -142,7 +156,10 @@ impl App {
             Arc::new(HomeserverReady { homeserver: config.homeserver.clone(), stopping });
         let store = store(&config, outside.clock.as_ref())?;
         let keyring = keyring(&config, &outside, &registry, store).await?;
-        let gateway = Arc::new(gateway(&config, outside.clock, keyring.clone(), &registry)?);
+        let key_server = key_server(&config, &keyring, &outside.clock, &registry)?;
+        let publisher = key_server.publisher.clone();
+        let gateway = gateway(&config, outside.clock, keyring.clone(), key_server, &registry)?;
+        let gateway = Arc::new(gateway);
         let listener = Listener {
             socket,
             tls,
@@ -152,7 +169,7 @@ impl App {
         };
         let (socket, token) = (admin_socket, token(&config.admin)?);
         let admin = Admin { socket, registry, readiness, keyring: keyring.clone(), token };
-        Ok(Self { listener, admin, certificate, keyring, address, admin_address, stop })
+        Ok(Self { listener, admin, certificate, keyring, publisher, address, admin_address, stop })
     }
 
     /// Where other servers are served.
@@ -179,8 +196,14 @@ impl App {
             .certificate
             .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
         let keyring = self.keyring;
+        let publisher = self.publisher;
         let refreshes = tokio::spawn(async move {
-            tokio::join!(keyring.probe(), keyring.refresh_ahead());
+            let publishing = async {
+                if let Some(publisher) = publisher {
+                    publisher.keep_fresh().await;
+                }
+            };
+            tokio::join!(keyring.probe(), keyring.refresh_ahead(), publishing);
         });
         self.listener.serve(self.stop.subscribe()).await;
         refreshes.abort();
@@ -200,6 +223,7 @@ fn gateway(
     config: &Config,
     clock: Arc<dyn Clock>,
     keyring: Keyring,
+    key_server: KeyServer,
     registry: &Registry,
 ) -> Result<Gateway, StartError> {
     let metrics = Arc::new(Metrics {
@@ -215,6 +239,7 @@ fn gateway(
     register_mode(registry, config.mode)?;
     Ok(Gateway {
         gate: Gate::new(settings, keyring, clock),
+        key_server,
         proxy: Arc::new(proxy(config)?),
         budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),
         timeouts: ClientTimeouts {

@@ -23,5 +23,6 @@ pub mod config;
 pub mod gate;
 pub mod keys;
 pub mod net;
+pub mod notary;
 pub mod proto;
 pub mod proxy;

@@ -13,9 +13,9 @@ use crate::proto::signed_request::{RequestTarget, TargetError};
 use crate::proto::x_matrix::XMatrix;
 use crate::proto::{KeyId, ServerName};
 
-/// Largest body on an open route, in bytes: the biggest honest one is a notary query for some
-/// hundreds of servers.
-pub const OPEN_BODY_BYTES_MAX: usize = 65_536;
+/// Largest body on an open route, in bytes: the biggest honest one is a notary query for the servers of
+/// a large room, some thousand.
+pub const OPEN_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Largest head, in bytes of header names and values: eight full X-Matrix headers and as much again.
 pub const HEAD_BYTES_MAX: usize = 65_536;

@@ -36,6 +36,8 @@ impl Stage {
 pub enum Verdict {
     /// Forwarded.
     Allowed,
+    /// Answered by fedgate itself.
+    Answered,
     /// Forwarded in observe mode; enforcing would have refused it.
     Observed(Rejection),
     /// Not forwarded.
@@ -47,6 +49,7 @@ impl Verdict {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::Answered => "answered",
             Self::Observed(_) => "observed",
             Self::Refused(_) => "refused",
         }
@@ -55,7 +58,7 @@ impl Verdict {
     /// The reason code; empty for what was allowed.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Allowed => "",
+            Self::Allowed | Self::Answered => "",
             Self::Observed(rejection) | Self::Refused(rejection) => rejection.code(),
         }
     }

@@ -244,9 +244,11 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::HomeserverTimeout
         | Rejection::HomeserverUnavailable
         | Rejection::InternalError
+        | Rejection::KeyQueryMalformed
         | Rejection::MethodNotAllowed
         | Rejection::OtherPath
         | Rejection::Overloaded
+        | Rejection::RateLimited
         | Rejection::RequestMalformed
         | Rejection::TargetRefused => false,
     }

@@ -56,6 +56,8 @@ pub enum Rejection {
     KeyBanned,
     /// The key is past its validity, and no newer copy exists.
     KeyExpired,
+    /// A question for keys breaks its form.
+    KeyQueryMalformed,
     /// The server has retired the key: it may not sign requests.
     KeyRetired,
     /// No source of keys could be asked just now.
@@ -70,6 +72,8 @@ pub enum Rejection {
     OtherPath,
     /// The gate is at its bounds.
     Overloaded,
+    /// This client's network asks for more than its share.
+    RateLimited,
     /// The request breaks HTTP.
     RequestMalformed,
     /// The target can be read in two ways.
@@ -78,7 +82,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every refusal, in alphabetical order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::BadSignature,
         Self::BodyAmbiguous,
         Self::BodyForbidden,
@@ -101,6 +105,7 @@ impl Rejection {
         Self::InternalError,
         Self::KeyBanned,
         Self::KeyExpired,
+        Self::KeyQueryMalformed,
         Self::KeyRetired,
         Self::KeyUnavailable,
         Self::KeyUnknown,
@@ -108,6 +113,7 @@ impl Rejection {
         Self::MethodNotAllowed,
         Self::OtherPath,
         Self::Overloaded,
+        Self::RateLimited,
         Self::RequestMalformed,
         Self::TargetRefused,
     ];
@@ -131,6 +137,7 @@ impl Rejection {
             | Self::FramingAmbiguous
             | Self::HeaderMalformed
             | Self::HeadersDisagree
+            | Self::KeyQueryMalformed
             | Self::RequestMalformed
             | Self::TargetRefused => StatusCode::BAD_REQUEST,
             Self::BodyTimeout | Self::ClientGone | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -144,6 +151,7 @@ impl Rejection {
             Self::KeyUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OtherPath => StatusCode::NOT_FOUND,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -163,6 +171,8 @@ impl Rejection {
             | Self::KeyUnsupported => "M_UNAUTHORIZED",
             Self::BodyAmbiguous | Self::BodyNotObject => "M_BAD_JSON",
             Self::BodyNotJson => "M_NOT_JSON",
+            Self::KeyQueryMalformed => "M_INVALID_PARAM",
+            Self::RateLimited => "M_LIMIT_EXCEEDED",
             Self::BodyTooLarge | Self::HeadTooLarge => "M_TOO_LARGE",
             Self::MethodNotAllowed | Self::OtherPath => "M_UNRECOGNIZED",
             Self::BodyForbidden
@@ -207,6 +217,7 @@ impl Rejection {
             Self::InternalError => "internal_error",
             Self::KeyBanned => "key_banned",
             Self::KeyExpired => "key_expired",
+            Self::KeyQueryMalformed => "key_query_malformed",
             Self::KeyRetired => "key_retired",
             Self::KeyUnavailable => "key_unavailable",
             Self::KeyUnknown => "key_unknown",
@@ -214,6 +225,7 @@ impl Rejection {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::OtherPath => "other_path",
             Self::Overloaded => "overloaded",
+            Self::RateLimited => "rate_limited",
             Self::RequestMalformed => "request_malformed",
             Self::TargetRefused => "target_refused",
         }
@@ -245,6 +257,7 @@ impl Rejection {
             Self::InternalError => "Internal error",
             Self::KeyBanned => "Signing key is not accepted here",
             Self::KeyExpired => "Signing key has expired",
+            Self::KeyQueryMalformed => "Malformed question for keys",
             Self::KeyRetired => "Signing key is retired",
             Self::KeyUnavailable => "Signing key cannot be fetched now",
             Self::KeyUnknown => "Signing key is not published by the origin",
@@ -252,9 +265,15 @@ impl Rejection {
             Self::MethodNotAllowed => "Method not allowed",
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
+            Self::RateLimited => "Too many questions for keys",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
         }
+    }
+
+    /// Whether the peer is told the details too: they are about what it sent, and nothing else.
+    pub const fn tells_detail(self) -> bool {
+        matches!(self, Self::KeyQueryMalformed)
     }
 
     /// For the operator: whose doing it is and what helps.
@@ -302,10 +321,10 @@ impl Rejection {
             }
             Self::InternalError => "A bug: please report it with the log line.",
             Self::KeyBanned => {
-                "Banned by the settings, by `fedgate keys ban`, or shipped as compromised; the log line \
-                 says what is banned."
+                "By the settings, `fedgate keys ban` or fedgate itself: see the log."
             }
             Self::KeyExpired => "The origin publishes its key with a `valid_until_ts` in the past.",
+            Self::KeyQueryMalformed => "Asked of the notary; the answer says what is wrong.",
             Self::KeyRetired => "Signed with a key from `old_verify_keys`: stolen, or mixed up.",
             Self::KeyUnavailable => {
                 "No source could say anything of the key just now, witnesses disagree on it, or there \
@@ -321,6 +340,7 @@ impl Rejection {
             Self::Overloaded => {
                 "All of `limits.buffered_bytes_max` is in use by bodies that are arriving."
             }
+            Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => {
                 "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \

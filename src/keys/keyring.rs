@@ -1,5 +1,6 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
+pub mod documents;
 mod flight;
 mod history;
 mod inquire;
@@ -18,13 +19,14 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use self::documents::{Allowance, WantedKey};
 use self::flight::{Flight, FlightEnd, Quest};
 use self::history::Backlog;
 pub(super) use self::look::is_published;
 use self::look::{Look, all_retired};
 pub use self::operator::AmendError;
 use super::backoff::Floors;
-use super::budget::{Budget, FirstSeenRates};
+use super::budget::{Budget, FETCHES_BURST, Rates};
 use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
 use super::known::KnownKeys;
@@ -57,6 +59,10 @@ const TURNS_MAX: usize = 4;
 
 /// When to try again after we had no room for a fetch: about as long as a full house takes to empty.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
+
+/// How often strangers who ask us as a notary make us renew what we have of known servers: half a
+/// lifetime of a thousand servers' keys is renewed in minutes.
+const NOTARY_RATES: Rates = Rates { in_all: 50, per_network: 5 };
 
 /// Finds the keys of other servers. Clones share everything.
 #[derive(Clone)]
@@ -98,7 +104,7 @@ pub struct KeyPolicy {
     /// What becomes of another body under a key ID the origin has used before.
     pub binding: BindingMode,
     /// How many first-seen servers are looked up.
-    pub first_seen: FirstSeenRates,
+    pub first_seen: Rates,
 }
 
 impl Default for KeyPolicy {
@@ -108,7 +114,7 @@ impl Default for KeyPolicy {
             fetch_timeout: Duration::from_secs(8),
             agreement: 1,
             binding: BindingMode::Enforce,
-            first_seen: FirstSeenRates { in_all: 20, per_network: 2 },
+            first_seen: Rates { in_all: 20, per_network: 2 },
         }
     }
 }
@@ -117,6 +123,8 @@ struct Inner {
     parts: KeyringParts,
     floors: Floors,
     budget: Budget,
+    /// Fetches of known servers' documents for strangers who ask us as a notary.
+    notary_budget: Budget,
     /// The running fetches. One per server, so that nobody waits for two.
     flights: Mutex<HashMap<ServerName, Flight>>,
     /// One permit per fetch of a known server that may use the network.
@@ -187,7 +195,8 @@ impl Keyring {
         }
         Self(Arc::new(Inner {
             floors: Floors::new(),
-            budget: Budget::new(parts.policy.first_seen),
+            budget: Budget::new(parts.policy.first_seen, FETCHES_BURST),
+            notary_budget: Budget::new(NOTARY_RATES, FETCHES_BURST),
             flights: Mutex::new(HashMap::new()),
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
@@ -295,7 +304,7 @@ impl Inner {
         client: IpAddr,
         deadline: Instant,
     ) -> Result<Flight, KeysUnavailable> {
-        if !is_known && let Err((retry_after, whose)) = self.budget.take(client).await {
+        if !is_known && let Err((retry_after, whose)) = self.budget.take(client, 1).await {
             // Somebody else may have had the budget for it meanwhile.
             if let Some(flight) = self.running(origin) {
                 return Ok(flight);

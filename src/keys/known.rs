@@ -102,6 +102,11 @@ impl KnownKeys {
         })
     }
 
+    /// The document that speaks for `id`.
+    pub(crate) fn document(&self, id: &KeyId) -> Option<&Arc<StoredKeys>> {
+        self.keys.get(id)?.document.as_ref()
+    }
+
     /// The body that `id` is bound to.
     pub(crate) fn body(&self, id: &KeyId) -> Option<&VerifyKey> {
         self.keys.get(id).map(|known| &known.key)
@@ -475,7 +480,7 @@ fn kept(stored: &StoredKeys) -> KeptDocument {
 }
 
 /// Whether the clock has been set back since the document was fetched.
-fn is_from_the_future(stored: &StoredKeys, now: Timestamp) -> bool {
+pub(crate) fn is_from_the_future(stored: &StoredKeys, now: Timestamp) -> bool {
     stored.fetched_at > now.plus_ms(CLOCK_SET_BACK_MS_MAX)
 }
 
@@ -485,7 +490,7 @@ fn is_current(stored: &StoredKeys, now: Timestamp) -> bool {
 }
 
 /// The last millisecond in which a document's keys may be used for requests (R42).
-fn window_end(stored: &StoredKeys) -> Timestamp {
+pub(crate) fn window_end(stored: &StoredKeys) -> Timestamp {
     effective_until(stored.keys.valid_until_ts(), stored.fetched_at)
 }
 

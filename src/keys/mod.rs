@@ -16,7 +16,7 @@ pub mod rules;
 pub mod signing_key_file;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use cache::KeyCache;
 pub use fetch::{FetchError, KeyFetcher};

@@ -128,11 +128,12 @@ fn form(text: impl fmt::Display) -> QueryError {
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, QueryError> {
-    percent_decode_str(segment).decode_utf8().map_err(|_| form("an escape is not UTF-8"))
+    percent_decode_str(segment).decode_utf8().map_err(|_error| form("an escape is not UTF-8"))
 }
 
 fn server_name(text: &str) -> Result<ServerName, QueryError> {
-    ServerName::parse(text).map_err(|error| form(format_args!("{} is no server name: {error}", shown(text))))
+    ServerName::parse(text)
+        .map_err(|error| form(format_args!("{} is no server name: {error}", shown(text))))
 }
 
 fn key_id(text: &str) -> Result<KeyId, QueryError> {

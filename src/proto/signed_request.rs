@@ -126,6 +126,11 @@ impl RequestTarget {
         &self.0
     }
 
+    /// The query, without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.0.split_once('?').map(|(_, query)| query)
+    }
+
     /// The part before the first `?`.
     pub fn path(&self) -> &str {
         self.0.split_once('?').map_or(&self.0, |(path, _)| path)

@@ -1,12 +1,13 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Version;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{EXPECT, TRANSFER_ENCODING};
+use http::{Method, Version};
 use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
@@ -20,10 +21,13 @@ use super::connection::HeadWatch;
 use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
-use super::respond::refuse;
+use super::respond::{answer, refuse};
+use super::wire::check_wire;
 use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
 use crate::gate::metrics::Stage;
+use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
+use crate::notary::{KeyServer, KeyServerError};
 
 /// Most concurrent streams of one HTTP/2 connection; pingora's default, named here because each may
 /// hold a body.
@@ -50,6 +54,8 @@ pub struct ClientTimeouts {
 pub struct Gateway {
     /// The gate.
     pub gate: Gate,
+    /// What fedgate answers itself.
+    pub key_server: KeyServer,
     /// pingora's proxy with our hooks.
     pub proxy: Arc<HttpProxy<Forwarder>>,
     /// Memory for bodies.
@@ -82,11 +88,16 @@ enum Head {
     Refused(Refusal),
 }
 
-/// A request that may be forwarded.
-struct Cleared {
-    permit: Permit,
-    /// The verified body; `None` when it passes as it comes.
-    body: Option<HeldBody>,
+/// What is to become of a request.
+enum Cleared {
+    /// fedgate answers it, with this.
+    Answered(Bytes),
+    /// It may be forwarded.
+    Forward {
+        permit: Permit,
+        /// The verified body; `None` when it passes as it comes.
+        body: Option<HeldBody>,
+    },
 }
 
 impl ClientConnection {
@@ -128,7 +139,16 @@ impl ClientConnection {
         let mut record = self.record(client.address, http);
         record.method(&head.method);
         match self.clear(&mut session, &mut record).await {
-            Ok(cleared) => self.forward(session, cleared, client, record).await,
+            Ok(Cleared::Forward { permit, body }) => {
+                self.forward(session, permit, body, client, record).await
+            }
+            Ok(Cleared::Answered(body)) => {
+                record.answered();
+                match answer(&mut session, body).await {
+                    Ok(()) => finish(session).await,
+                    Err(_gone) => None,
+                }
+            }
             Err(refusal) => {
                 if leaves_out_of_step(refusal.rejection) {
                     session.set_keepalive(None);
@@ -143,7 +163,7 @@ impl ClientConnection {
         }
     }
 
-    fn record(&self, client: std::net::IpAddr, http: &'static str) -> Record {
+    fn record(&self, client: IpAddr, http: &'static str) -> Record {
         Record::begin(Arc::clone(&self.gateway.metrics), client, http)
     }
 
@@ -205,7 +225,9 @@ impl ClientConnection {
         session: &mut ServerSession,
         record: &mut Record,
     ) -> Result<Cleared, Refusal> {
-        self.check_wire(session)?;
+        if let Some(watch) = &self.watch {
+            check_wire(watch, session)?;
+        }
         let gate = &self.gateway.gate;
         let head = session.req_header();
         let head = RequestHead {
@@ -235,12 +257,46 @@ impl ClientConnection {
         }
         let body = self.take_body(session, &admitted).await?;
         record.end_stage(Stage::Body);
+        if let Some(answer) = self.key_answer(&admitted, &body.bytes, record.client).await {
+            return answer.map(Cleared::Answered);
+        }
         let permit = match gate.judge(&admitted, &keys, &body.bytes) {
             Ok(permit) => permit,
             Err(refusal) => self.observe(refusal, record)?,
         };
         record.end_stage(Stage::Verify);
-        Ok(Cleared { permit, body: Some(body) })
+        Ok(Cleared::Forward { permit, body: Some(body) })
+    }
+
+    /// What fedgate itself answers to a request for keys; none if the homeserver does.
+    async fn key_answer(
+        &self,
+        admitted: &Admitted,
+        body: &[u8],
+        client: IpAddr,
+    ) -> Option<Result<Bytes, Refusal>> {
+        let (keys, target) = (&self.gateway.key_server, &admitted.target);
+        let answer = match (admitted.endpoint, admitted.method == Method::POST) {
+            (Endpoint::KeyServer, _) => keys.server_keys().await,
+            (Endpoint::KeyQuery, true) => keys.query_by_post(body, client).await,
+            (Endpoint::KeyQuery, false) => {
+                keys.query_by_get(target.path(), target.query(), client).await
+            }
+            _ => None,
+        };
+        Some(answer?.map_err(|error| {
+            match error {
+                KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
+                KeyServerError::TooMany(wait) => {
+                    Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
+                        .retry_after(wait)
+                }
+                KeyServerError::NoDocument => Refusal::new(
+                    Rejection::HomeserverUnavailable,
+                    "the homeserver's own keys have not been had yet",
+                ),
+            }
+        }))
     }
 
     /// In observe mode, the permit for what would be refused; else the refusal.
@@ -261,39 +317,7 @@ impl ClientConnection {
         if session.req_header().headers.contains_key(EXPECT) {
             send_continue(session).await?;
         }
-        Ok(Cleared { permit, body: None })
-    }
-
-    /// Refuses what pingora repaired while it read the head: the gate would judge another request
-    /// than the one that was sent.
-    fn check_wire(&self, session: &ServerSession) -> Result<(), Refusal> {
-        let Some(watch) = &self.watch else { return Ok(()) };
-        let head = session.req_header();
-        let line = watch
-            .request_line()
-            .ok_or_else(|| Refusal::new(Rejection::HeadTooLarge, "request line over the cap"))?;
-        if !is_verbatim(&line, head.method.as_str().as_bytes(), head.raw_path()) {
-            return Err(Refusal::new(
-                Rejection::TargetRefused,
-                format_args!("request line {}", shown(&line)),
-            ));
-        }
-        if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
-            return Err(Refusal::new(Rejection::RequestMalformed, "no Host"));
-        }
-        let raw = session.to_h1_raw();
-        if has_bare_line_feed(&raw) {
-            return Err(Refusal::new(Rejection::RequestMalformed, "a line ends without CR"));
-        }
-        // pingora drops Content-Length when both are there.
-        if head.headers.contains_key(TRANSFER_ENCODING) && has_field(&raw, CONTENT_LENGTH.as_str())
-        {
-            return Err(Refusal::new(
-                Rejection::FramingAmbiguous,
-                "both Content-Length and Transfer-Encoding",
-            ));
-        }
-        Ok(())
+        Ok(Cleared::Forward { permit, body: None })
     }
 
     /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
@@ -319,11 +343,11 @@ impl ClientConnection {
     async fn forward(
         &self,
         mut session: ServerSession,
-        cleared: Cleared,
+        permit: Permit,
+        body: Option<HeldBody>,
         client: Client,
         record: Record,
     ) -> Option<ReusedHttpStream> {
-        let Cleared { permit, body } = cleared;
         let length = body.as_ref().map(|body| body.bytes.len());
         let handoff = Handoff::new(permit, client, length, record);
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
@@ -359,13 +383,6 @@ async fn send_continue(session: &mut ServerSession) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a request line is exactly `method SP target SP HTTP/1.x`.
-fn is_verbatim(line: &[u8], method: &[u8], target: &[u8]) -> bool {
-    let rest = line.strip_prefix(method).and_then(|rest| rest.strip_prefix(b" "));
-    let version = rest.and_then(|rest| rest.strip_prefix(target));
-    matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"))
-}
-
 /// Whether a refused request may have left bytes behind that would be taken for the next one, or
 /// that another hop has read differently (threats B1). pingora itself closes where a body was not
 /// read to its end, but takes a chunked one for ended once it is broken.
@@ -378,20 +395,6 @@ const fn leaves_out_of_step(rejection: Rejection) -> bool {
             | Rejection::RequestMalformed
             | Rejection::TargetRefused
     )
-}
-
-/// Whether a line of a raw head ends in a line feed alone: where one parser sees the end of the
-/// head, another reads on (threats B1).
-fn has_bare_line_feed(raw: &[u8]) -> bool {
-    raw.split_inclusive(|b| *b == b'\n')
-        .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
-}
-
-/// Whether a raw head has a field with this lower-case name.
-fn has_field(raw: &[u8], name: &str) -> bool {
-    raw.split(|b| *b == b'\n').skip(1).any(|line| {
-        line.split(|b| *b == b':').next().is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
-    })
 }
 
 fn refuse_head(error: &pingora::Error) -> Head {
@@ -431,38 +434,5 @@ impl HttpServerApp for ClientConnection {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn b5_a_line_that_was_repaired_is_noticed() {
-        let ok = |line: &[u8]| is_verbatim(line, b"GET", b"/a?b");
-        assert!(ok(b"GET /a?b HTTP/1.1"));
-        assert!(ok(b"GET /a?b HTTP/1.0"));
-        for line in [
-            &b"GET /a?b#c HTTP/1.1"[..],
-            b"GET  /a?b HTTP/1.1",
-            b"GET /a?b  HTTP/1.1",
-            b"",
-            b"GET /a?b HTTP/1.1 ",
-            b"GET\t/a?b HTTP/1.1",
-            b"get /a?b HTTP/1.1",
-        ] {
-            assert!(!ok(line), "{}", line.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn b1_a_dropped_content_length_is_still_seen_in_the_raw_head() {
-        let raw = b"PUT /a HTTP/1.1\r\nHost: x\r\nCONTENT-length: 3\r\n\r\n";
-        assert!(has_field(raw, "content-length"));
-        assert!(!has_field(
-            b"PUT /content-length: HTTP/1.1\r\nX: content-length\r\n\r\n",
-            "content-length"
-        ));
     }
 }

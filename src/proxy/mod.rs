@@ -20,3 +20,4 @@ pub mod metrics;
 pub mod record;
 pub mod respond;
 pub mod tls;
+mod wire;

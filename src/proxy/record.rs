@@ -37,6 +37,7 @@ pub struct Record {
     refusal: Option<Refusal>,
     observed: Option<Refusal>,
     homeserver_status: Option<u16>,
+    answered: bool,
 }
 
 impl Record {
@@ -57,6 +58,7 @@ impl Record {
             refusal: None,
             observed: None,
             homeserver_status: None,
+            answered: false,
         }
     }
 
@@ -104,6 +106,11 @@ impl Record {
         }
     }
 
+    /// Notes that fedgate itself has the answer.
+    pub const fn answered(&mut self) {
+        self.answered = true;
+    }
+
     /// Notes the homeserver's answer.
     pub fn homeserver_answered(&mut self, status: u16) {
         self.metrics.proxy.homeserver_response(status);
@@ -114,6 +121,7 @@ impl Record {
         match (&self.refusal, &self.observed) {
             (Some(refusal), _) => Verdict::Refused(refusal.rejection),
             (None, Some(observed)) => Verdict::Observed(observed.rejection),
+            (None, None) if self.answered => Verdict::Answered,
             (None, None) => Verdict::Allowed,
         }
     }
@@ -122,6 +130,7 @@ impl Record {
         let detail = self.refusal.as_ref().or(self.observed.as_ref()).map(|r| r.detail.as_str());
         let status = match &self.refusal {
             Some(refusal) => Some(refusal.rejection.status().as_u16()),
+            None if self.answered => Some(200),
             None => self.homeserver_status,
         };
         // Milliseconds to the microsecond.
@@ -146,6 +155,7 @@ impl Record {
         }
         match verdict {
             Verdict::Allowed => line!(info, "forwarded"),
+            Verdict::Answered => line!(info, "answered"),
             Verdict::Observed(_) => line!(warn, "forwarded, but would be refused"),
             Verdict::Refused(Rejection::InternalError) => line!(warn, "internal error"),
             Verdict::Refused(_) => line!(info, "refused"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -24,7 +25,11 @@ impl Answer {
         let rejection = refusal.rejection;
         let mut object = serde_json::Map::new();
         object.insert("errcode".into(), rejection.errcode().into());
-        object.insert("error".into(), rejection.public_text().into());
+        let mut text = rejection.public_text().to_owned();
+        if rejection.tells_detail() {
+            text = format!("{text}: {}", refusal.detail);
+        }
+        object.insert("error".into(), text.into());
         let body = Bytes::from(serde_json::Value::Object(object).to_string());
         let mut header = ResponseHeader::build(rejection.status(), Some(4))?;
         header.insert_header(CONTENT_TYPE, "application/json")?;
@@ -39,6 +44,15 @@ impl Answer {
 /// `Retry-After` in whole seconds, rounded up: never "now" when it is not.
 fn whole_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)
+}
+
+/// Answers a request with JSON of our own.
+pub async fn answer(session: &mut ServerSession, body: Bytes) -> Result<()> {
+    let mut header = ResponseHeader::build(StatusCode::OK, Some(3))?;
+    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(header)).await?;
+    session.write_response_body(body, true).await
 }
 
 /// Answers a request on the client's own session. When part of the body is still to come, pingora
@@ -62,10 +76,11 @@ mod tests {
             assert_eq!(answer.header.headers[CONTENT_TYPE], "application/json");
             assert_eq!(answer.header.headers[CONTENT_LENGTH], answer.body.len().to_string());
             let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-            let public = serde_json::json!({
-                "errcode": rejection.errcode(),
-                "error": rejection.public_text(),
-            });
+            let mut text = rejection.public_text().to_owned();
+            if rejection == Rejection::KeyQueryMalformed {
+                text.push_str(": a detail");
+            }
+            let public = serde_json::json!({ "errcode": rejection.errcode(), "error": text });
             assert_eq!(told, public, "{rejection:?}: no details");
         }
     }

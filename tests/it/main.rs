@@ -21,6 +21,7 @@ mod framing;
 mod keys;
 mod lifecycle;
 mod mutations;
+mod notary;
 mod observe;
 mod rejections;
 mod smoke;

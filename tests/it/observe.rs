@@ -25,6 +25,7 @@ const OBSERVE: GateOptions = GateOptions {
     listen: "",
     names: "",
     homeserver: None,
+    key_server: "",
     token_file: None,
 };
 
@@ -37,6 +38,7 @@ const FORWARD: GateOptions = GateOptions {
     listen: "other_paths = \"forward\"",
     names: "",
     homeserver: None,
+    key_server: "",
     token_file: None,
 };
 

@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use hyper::Method;
 use tokio::time::timeout;
 
 use super::answer::{ANSWER_BYTES_MAX, Answer, Judge, QUERY_TARGET, query};
 use super::batch::{Ask, Batcher};
+use super::local::{LocalHttp, Question};
 use super::{FetchError, KeyFetcher, KeyRequest};
 use crate::clock::Clock;
 use crate::config::Homeserver;
@@ -23,17 +19,13 @@ use crate::keys::metrics::KeyMetrics;
 use crate::keys::record::Source;
 use crate::keys::rules::Rulebook;
 use crate::net::NetError;
-use crate::net::trace::{Action, Outcome, Trace};
+use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{ServerName, Timestamp};
 
 /// How long a homeserver without key query is not asked again, in milliseconds: as long as a new
 /// version may wait to be noticed.
 const NOT_SERVED_MS: u64 = 3_600_000;
-
-/// Most headers of an answer; most bytes of its head: ample for any homeserver.
-const HEADERS_MAX: usize = 64;
-const HEAD_BYTES_MAX: usize = 16_384;
 
 /// How long the homeserver may take to answer the probe: as long as a query for keys has by default.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -47,8 +39,7 @@ pub struct HomeserverFetcher {
 
 /// The way to the homeserver.
 struct Connection {
-    homeserver: Homeserver,
-    host: ServerName,
+    http: LocalHttp,
     clock: Arc<dyn Clock>,
     /// When it last answered that it has no key query.
     not_served_at: Mutex<Option<Timestamp>>,
@@ -65,114 +56,14 @@ impl HomeserverFetcher {
         metrics: KeyMetrics,
     ) -> Self {
         let not_served_at = Mutex::new(None);
-        let connection = Arc::new(Connection { homeserver, host, clock, not_served_at });
+        let http = LocalHttp { homeserver, host };
+        let connection = Arc::new(Connection { http, clock, not_served_at });
         let queries = Batcher::new(Arc::clone(&connection), Source::Homeserver, metrics);
         Self { connection, rules, queries }
     }
 }
 
 impl Connection {
-    async fn post(
-        &self,
-        question: Bytes,
-        bytes_max: usize,
-        trace: &Trace,
-    ) -> Result<(u16, Bytes), NetError> {
-        let connect = |error: std::io::Error| {
-            NetError::Connect(format!("homeserver at {}: {error}", self.place()))
-        };
-        let step = trace.begin(|| Action::Dial { to: self.place(), proxy: None });
-        match &self.homeserver {
-            Homeserver::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(connect);
-                step.result(&stream, |_stream| Outcome::Connected);
-                self.exchange(stream?, question, bytes_max, trace).await
-            }
-            Homeserver::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(connect);
-                step.result(&stream, |_stream| Outcome::Connected);
-                self.exchange(stream?, question, bytes_max, trace).await
-            }
-        }
-    }
-
-    fn place(&self) -> String {
-        match &self.homeserver {
-            Homeserver::Tcp { host, port } => format!("{host}:{port}"),
-            Homeserver::Unix(path) => path.display().to_string(),
-        }
-    }
-
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        question: Bytes,
-        bytes_max: usize,
-        trace: &Trace,
-    ) -> Result<(u16, Bytes), NetError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let step = trace.begin(|| Action::Http {
-            method: "POST".to_owned(),
-            host: self.host.to_string(),
-            target: QUERY_TARGET.to_owned(),
-        });
-        let answer = self.request(stream, question, bytes_max).await;
-        step.result(&answer, |(status, body)| Outcome::Answer {
-            status: *status,
-            bytes: body.len(),
-            location: None,
-        });
-        answer
-    }
-
-    /// One request and its answer on a connection of its own.
-    async fn request<S>(
-        &self,
-        stream: S,
-        question: Bytes,
-        bytes_max: usize,
-    ) -> Result<(u16, Bytes), NetError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let http = |error: hyper::Error| NetError::Http(format!("homeserver: {error}"));
-        let (mut sender, connection) = http1::Builder::new()
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(http)?;
-        let request = Request::post(QUERY_TARGET)
-            .header(http::header::HOST, self.host.as_str())
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::CONNECTION, "close")
-            .body(Full::new(question))
-            .map_err(|error| NetError::Http(format!("homeserver: {error}")))?;
-        let answer = async move {
-            let response = sender.send_request(request).await.map_err(http)?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), bytes_max).collect().await;
-            match body {
-                Ok(body) => Ok((status, body.to_bytes())),
-                Err(error) if error.is::<LengthLimitError>() => Err(NetError::TooLarge(format!(
-                    "homeserver: key query of more than {bytes_max} bytes"
-                ))),
-                Err(error) => Err(NetError::Http(format!("homeserver: {error}"))),
-            }
-        };
-        // The connection makes progress only while it is polled; its errors reach `answer`.
-        let connection = async move {
-            drop(connection.await);
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = answer => answer,
-            never = connection => never,
-        }
-    }
-
     fn is_not_served(&self) -> bool {
         let now = self.clock.now();
         let not_served_at = *self.lock_not_served_at();
@@ -209,7 +100,8 @@ fn is_unrecognized(status: u16, body: &[u8]) -> bool {
 
 impl Ask for Connection {
     async fn ask(&self, body: Bytes, bytes_max: usize, trace: &Trace) -> Result<Bytes, FetchError> {
-        let (status, answer) = self.post(body, bytes_max, trace).await.map_err(FetchError::Net)?;
+        let question = Question { method: Method::POST, target: QUERY_TARGET, body, bytes_max };
+        let (status, answer) = self.http.send(question, trace).await.map_err(FetchError::Net)?;
         if is_unrecognized(status, &answer) {
             self.remember_not_served(status);
             return Err(FetchError::NotServed);

@@ -3,14 +3,17 @@
 mod answer;
 mod batch;
 pub mod homeserver;
+mod local;
 pub mod notary;
 pub mod origin;
+mod own_keys;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
 pub use homeserver::HomeserverFetcher;
+pub use local::LocalHttp;
 pub use notary::NotaryFetcher;
 pub use origin::OriginFetcher;
 

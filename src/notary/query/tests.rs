@@ -21,13 +21,19 @@ fn key(id: &str, minimum: Option<u64>) -> WantedKey {
 #[test]
 fn a_get_names_a_server_perhaps_a_key_and_a_time() {
     let plain = get("/_matrix/key/v2/query/a.example").unwrap();
-    assert_eq!((plain.server, plain.keys, plain.minimum_valid_until), (name("a.example"), vec![], None));
+    assert_eq!(
+        (plain.server, plain.keys, plain.minimum_valid_until),
+        (name("a.example"), vec![], None)
+    );
     let late = get("/_matrix/key/v2/query/a.example?minimum_valid_until_ts=5").unwrap();
     assert_eq!(late.minimum_valid_until, Some(Timestamp::from_ms(5)));
     let one = get("/_matrix/key/v2/query/a.example:8448/ed25519:1?minimum_valid_until_ts=5");
     assert_eq!(one.unwrap().keys, [key("ed25519:1", Some(5))]);
     let escaped = get("/_matrix/key/v2/query/%5B::1%5D%3A8448/ed25519%3Aa%2Bb?x=y").unwrap();
-    assert_eq!((escaped.server, &escaped.keys[..]), (name("[::1]:8448"), &[key("ed25519:a+b", None)][..]));
+    assert_eq!(
+        (escaped.server, &escaped.keys[..]),
+        (name("[::1]:8448"), &[key("ed25519:a+b", None)][..])
+    );
     assert_eq!(get("/_matrix/key/v2/query/a.example/").unwrap().keys, []);
 }
 
@@ -85,7 +91,7 @@ fn a_malformed_post_is_refused_with_the_reason() {
         (&long, "is no server name"),
     ] {
         let error = post(body).unwrap_err();
-        assert!(error.contains(reason), "{}: {error}", &body[..body.len().min(80)]);
+        assert!(error.contains(reason), "{body:.80}: {error}");
         assert!(error.len() < 400, "bounded: {}", error.len());
     }
     assert!(of_post(&[0xff, 0xfe], 1).is_err());

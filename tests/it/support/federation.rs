@@ -22,6 +22,11 @@ impl FakeFederation {
         self.documents.lock().unwrap().insert(server.to_string(), document);
     }
 
+    /// Has `server` answer no more.
+    pub fn withdraw(&self, server: &ServerName) {
+        self.documents.lock().unwrap().remove(server.as_str());
+    }
+
     pub fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }

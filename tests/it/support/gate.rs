@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 use super::federation::FakeFederation;
 use super::{Homeserver, NOW_MS, OWN_NAME, Origin};
 
+/// The homeserver's signing key, as Synapse writes it: 32 times the byte 9.
+pub const OWN_KEY_FILE: &str = "ed25519 a_own CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk\n";
+
 /// What differs from an ordinary gate.
 #[derive(Default)]
 pub struct GateOptions {
@@ -31,6 +34,8 @@ pub struct GateOptions {
     pub sources: &'static str,
     /// Further lines of its section `keys`.
     pub keys: &'static str,
+    /// The lines of the section `key_server`; `DIR` stands for a folder with the key file `own.key`.
+    pub key_server: &'static str,
     /// The file with the token of the admin API.
     pub token_file: Option<String>,
     /// Where requests go instead of the stand-in's port.
@@ -83,9 +88,12 @@ impl Gate {
         }
         let token = options.token_file.map(|path| format!("token_file = {path:?}\n"));
         let token = token.unwrap_or_default();
+        std::fs::write(files.path().join("own.key"), OWN_KEY_FILE).unwrap();
+        let folder = files.path().display().to_string();
+        let key_server = options.key_server.replace("DIR", &folder);
         let text = format!(
             "{names}\nhomeserver = \"{upstream}\"\n{}\n[listen]\n{listen}\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n{token}[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n{token}[key_server]\n{key_server}\n[keys]\nsources = {sources}\nstore = \"{}\"\n{}\n",
             options.settings, options.store, options.keys
         );
         let path = files.path().join("fedgate.toml");

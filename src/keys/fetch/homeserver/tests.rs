@@ -7,6 +7,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::keys::fetch::testing::{answer, homeserver, read, response, serve};
 use crate::keys::testing::{HOUR, TestServer, at, banning, key_metrics, request};
+use crate::net::trace::{Action, Outcome};
 
 fn origin() -> TestServer {
     let mut server = TestServer::new("a.example");

@@ -1,0 +1,199 @@
+//! The documents that show a server's keys, for those who ask fedgate as a notary. The same memory,
+//! the same sources, the same back-off and places as for requests.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::flight::{FlightEnd, Quest};
+use super::{Inner, Keyring, is_published};
+use crate::keys::cache::StoredKeys;
+use crate::keys::known::{KnownKeys, is_from_the_future, window_end};
+use crate::proto::server_keys::BANNED;
+use crate::proto::{KeyId, ServerName, Timestamp};
+
+/// A key that somebody asks a notary for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedKey {
+    /// Its ID.
+    pub id: KeyId,
+    /// Until when its document should be valid at least; now unless given (R67).
+    pub minimum_valid_until: Option<Timestamp>,
+}
+
+/// What one question may make us do.
+#[derive(Debug)]
+pub struct Allowance {
+    /// Whose budgets count; none for our own homeserver.
+    pub client: Option<IpAddr>,
+    /// How many servers may still be asked for.
+    pub fetches: AtomicUsize,
+    /// When the answer is given, with what there is by then.
+    pub until: Instant,
+}
+
+impl Allowance {
+    fn take_fetch(&self) -> bool {
+        let take = |left: usize| left.checked_sub(1);
+        Instant::now() < self.until
+            && self.fetches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+impl Keyring {
+    /// The documents of `server` that show the keys `wanted`; without any, all that are kept
+    /// (R65). What is kept is renewed first where it should be and may be (R68); whatever comes of
+    /// that, what is kept is given, even expired (R69), and what a server lists no more, too (R70).
+    ///
+    /// `minimum_valid_until` is for all keys, where none is named.
+    pub async fn documents(
+        &self,
+        server: &ServerName,
+        wanted: &[WantedKey],
+        minimum_valid_until: Option<Timestamp>,
+        allowance: &Allowance,
+    ) -> Vec<Arc<StoredKeys>> {
+        let inner = &self.0;
+        if inner.parts.rules.in_force().rules().banned_servers.contains(server) {
+            return Vec::new();
+        }
+        let now = inner.parts.clock.now();
+        let known = inner.known_unused(server, now).await;
+        let known_now = known.as_deref();
+        let Some((ids, beyond)) = due(known_now, wanted, minimum_valid_until, now) else {
+            return inner.servable(server, known_now, wanted);
+        };
+        if !inner.renew(server, ids, beyond, known.is_some(), allowance).await {
+            return inner.servable(server, known_now, wanted);
+        }
+        let known = inner.known_unused(server, now).await;
+        inner.servable(server, known.as_deref(), wanted)
+    }
+}
+
+impl Inner {
+    /// Asks for documents whose window ends after `beyond`; whether anybody was asked.
+    async fn renew(
+        self: &Arc<Self>,
+        server: &ServerName,
+        ids: Vec<KeyId>,
+        beyond: Timestamp,
+        is_known: bool,
+        allowance: &Allowance,
+    ) -> bool {
+        let now = self.parts.clock.now();
+        // Who has just failed, or shown all it has, is left alone for its time.
+        if self.floors.recall(server, now).await.is_some() || !allowance.take_fetch() {
+            return false;
+        }
+        if let Some(client) = allowance.client {
+            let budget = if is_known { &self.notary_budget } else { &self.budget };
+            if budget.take(client, 1).await.is_err() {
+                self.parts.metrics.first_seen_refused.inc();
+                return false;
+            }
+        }
+        let deadline = Instant::now() + self.parts.policy.fetch_timeout;
+        let quest = Quest { ids, is_known, refresh_after: Some(beyond) };
+        let Ok(flight) = self.join_or_start(server, quest, deadline) else { return false };
+        // The fetch goes on for those who ask next.
+        matches!(timeout_at(allowance.until, flight).await, Ok(end) if is_over(&end))
+    }
+
+    /// The documents of `known` that a notary may put its name to.
+    fn servable(
+        &self,
+        server: &ServerName,
+        known: Option<&KnownKeys>,
+        wanted: &[WantedKey],
+    ) -> Vec<Arc<StoredKeys>> {
+        let Some(known) = known else { return Vec::new() };
+        let all = if wanted.is_empty() {
+            known.documents()
+        } else {
+            let mut of_keys: Vec<Arc<StoredKeys>> = Vec::new();
+            for document in wanted.iter().filter_map(|key| known.document(&key.id)) {
+                if !of_keys.iter().any(|found| Arc::ptr_eq(found, document)) {
+                    of_keys.push(Arc::clone(document));
+                }
+            }
+            of_keys
+        };
+        all.into_iter().filter(|document| self.may_be_served(server, known, document)).collect()
+    }
+
+    /// Whether a document shows nothing that we do not believe ourselves: another body than the bound
+    /// one, a banned key, a key that too few have shown (K3, K13).
+    fn may_be_served(&self, server: &ServerName, known: &KnownKeys, document: &StoredKeys) -> bool {
+        let keys = &document.keys;
+        let rules = self.parts.rules.in_force();
+        let old = keys.old_verify_keys().iter().map(|(id, old)| (id, &old.key));
+        let believed = |(id, key): (&KeyId, _)| {
+            known.body(id).is_none_or(|bound| bound == key)
+                && !rules.banned().contains(key)
+                && rules.ban(server, id).is_none()
+                && rules.rules().pin(server, id).is_none_or(|pinned| pinned == key)
+        };
+        keys.dropped().iter().all(|(_, reason)| *reason != BANNED)
+            && keys.verify_keys().iter().chain(old).all(believed)
+            && keys.verify_keys().keys().all(|id| self.is_agreed(known, id))
+    }
+}
+
+/// The keys to ask for, and the time that the window of a new document must exceed; none if what is
+/// known will do.
+fn due(
+    known: Option<&KnownKeys>,
+    wanted: &[WantedKey],
+    minimum_valid_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<(Vec<KeyId>, Timestamp)> {
+    if wanted.is_empty() {
+        let documents = known.map(KnownKeys::documents).unwrap_or_default();
+        let newest = documents.iter().max_by_key(|document| document.keys.valid_until_ts());
+        let beyond = beyond(newest.map(AsRef::as_ref), minimum_valid_until, now)?;
+        return Some((known.map(|known| known.valid_ids(now)).unwrap_or_default(), beyond));
+    }
+    let mut ids = Vec::new();
+    let mut latest = None;
+    for key in wanted.iter().filter(|key| is_published(&key.id)) {
+        let document = known.and_then(|known| known.document(&key.id)).map(AsRef::as_ref);
+        if let Some(beyond) = beyond(document, key.minimum_valid_until, now) {
+            latest = latest.max(Some(beyond));
+            ids.push(key.id.clone());
+        }
+    }
+    latest.map(|beyond| (ids, beyond))
+}
+
+/// The time that the window of a new document must exceed; none if `document` will do: it is valid
+/// as long as is wanted, or without a wish, now and in the first half of its life.
+fn beyond(
+    document: Option<&StoredKeys>,
+    minimum_valid_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let minimum = minimum_valid_until.unwrap_or(now);
+    let before_minimum = Timestamp::from_ms(minimum.as_ms().saturating_sub(1));
+    let Some(document) = document.filter(|document| !is_from_the_future(document, now)) else {
+        return Some(before_minimum);
+    };
+    let (begin, end) = (document.fetched_at.as_ms(), document.keys.valid_until_ts().as_ms());
+    let half = begin.saturating_add(end.saturating_sub(begin) / 2);
+    if end < minimum.as_ms() {
+        Some(before_minimum)
+    } else if minimum_valid_until.is_none() && now.as_ms() > half {
+        Some(window_end(document))
+    } else {
+        None
+    }
+}
+
+const fn is_over(end: &FlightEnd) -> bool {
+    match end {
+        FlightEnd::Answered { .. } | FlightEnd::LookAgain => true,
+        FlightEnd::Unavailable(_) => false,
+    }
+}

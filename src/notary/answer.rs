@@ -1,0 +1,172 @@
+//! The notary: the documents of other servers with our signature.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use ipnet::IpNet;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::metrics::NotaryMetrics;
+use super::publish::Publisher;
+use super::query::Wanted;
+use crate::keys::Keyring;
+use crate::keys::budget::{Budget, Rates};
+use crate::keys::cache::StoredKeys;
+use crate::keys::keyring::Allowance;
+use crate::proto::ServerName;
+use crate::proto::countersign::countersign;
+use crate::proto::signing_keys::SigningKeys;
+
+/// Most servers in one question: the largest rooms have some thousand.
+pub const NAMES_MAX: usize = 10_000;
+
+/// How many servers strangers may ask for per second, and what is saved up: that of one question of the
+/// largest size.
+const NAMES_RATES: Rates = Rates { in_all: 2_000, per_network: 100 };
+const NAMES_BURST: Duration = Duration::from_secs(100);
+
+/// Servers of one question that are worked on at one time: as many as there are places for fetches of
+/// servers never seen before.
+const CONCURRENT: usize = 64;
+
+/// Largest answer, in bytes: documents beyond it are left out. With 1 KB for a document, as most have
+/// it, all of `NAMES_MAX` fit.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Signed documents that are kept, in bytes: about ten thousand.
+const SIGNED_BYTES_MAX: u64 = 32 << 20;
+
+/// What a signed document takes beside its text, in bytes.
+const SIGNED_ENTRY_BYTES: usize = 256;
+
+/// A document and the same with our signature.
+type Signed = (Arc<StoredKeys>, Bytes);
+
+/// What a notary is made of.
+pub struct NotaryParts {
+    /// The name its signatures go by.
+    pub server_name: ServerName,
+    /// The keys it signs with.
+    pub keys: Arc<SigningKeys>,
+    /// Where the documents come from.
+    pub keyring: Keyring,
+    /// Its own server's document, where that is published here.
+    pub publisher: Option<Arc<Publisher>>,
+    /// Where our own homeserver asks from.
+    pub own_clients: Vec<IpNet>,
+    /// How many servers a stranger's question may make us ask.
+    pub fetches_per_query_max: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// What is counted.
+    pub metrics: NotaryMetrics,
+}
+
+/// Answers for the keys of others.
+pub struct Notary {
+    parts: NotaryParts,
+    /// By the address of the document, which is held and so stays the only one there.
+    signed: Cache<usize, Signed>,
+    names: Budget,
+}
+
+impl Notary {
+    /// A notary of these parts.
+    pub fn new(parts: NotaryParts) -> Self {
+        let weigh = |_: &usize, (document, signed): &Signed| {
+            let bytes = document.keys.raw().len() + signed.len() + SIGNED_ENTRY_BYTES;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let signed = Cache::builder().max_capacity(SIGNED_BYTES_MAX).weigher(weigh).build();
+        Self { parts, signed, names: Budget::new(NAMES_RATES, NAMES_BURST) }
+    }
+
+    /// The answer to a question of `client`: what there is, signed. Servers of which nothing can be
+    /// had are left out (R66).
+    ///
+    /// # Errors
+    /// When a stranger's network asks for too many: when to try again.
+    pub async fn answer(&self, wanted: Vec<Wanted>, client: IpAddr) -> Result<Bytes, Duration> {
+        let client = client.to_canonical();
+        let is_own = self.parts.own_clients.iter().any(|range| range.contains(&client));
+        if !is_own {
+            let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+            self.names.take(client, count).await.map_err(|(wait, _)| wait)?;
+        }
+        let fetches = if is_own { NAMES_MAX } else { self.parts.fetches_per_query_max };
+        let allowance = Allowance {
+            client: (!is_own).then_some(client),
+            fetches: AtomicUsize::new(fetches),
+            until: Instant::now() + self.parts.timeout,
+        };
+        let allowance = &allowance;
+        let documents = stream::iter(wanted)
+            .map(|wanted| async move { self.documents(&wanted, allowance).await })
+            .buffered(CONCURRENT)
+            .flat_map(stream::iter);
+        let mut documents = std::pin::pin!(documents);
+        let mut text = b"{\"server_keys\":[".to_vec();
+        let (mut count, mut left_out) = (0_usize, 0_usize);
+        while let Some(document) = documents.next().await {
+            let Some(signed) = self.signed(&document) else { continue };
+            if text.len() + signed.len() > ANSWER_BYTES_MAX {
+                left_out += 1;
+                continue;
+            }
+            if count > 0 {
+                text.push(b',');
+            }
+            count += 1;
+            text.extend_from_slice(&signed);
+        }
+        text.extend_from_slice(b"]}");
+        self.parts.metrics.answered(count);
+        if left_out > 0 {
+            tracing::warn!(
+                target: "fedgate::notary",
+                %client,
+                left_out,
+                "an answer would have had more than {ANSWER_BYTES_MAX} bytes"
+            );
+        }
+        Ok(text.into())
+    }
+
+    async fn documents(&self, wanted: &Wanted, allowance: &Allowance) -> Vec<Arc<StoredKeys>> {
+        if wanted.server == self.parts.server_name
+            && let Some(publisher) = &self.parts.publisher
+        {
+            return publisher.document().await.into_iter().collect();
+        }
+        let Wanted { server, keys, minimum_valid_until } = wanted;
+        self.parts.keyring.documents(server, keys, *minimum_valid_until, allowance).await
+    }
+
+    /// The document with our signature, made once.
+    fn signed(&self, document: &Arc<StoredKeys>) -> Option<Bytes> {
+        let place = Arc::as_ptr(document).addr();
+        if let Some((_, signed)) = self.signed.get(&place) {
+            return Some(signed);
+        }
+        let NotaryParts { server_name, keys, .. } = &self.parts;
+        match countersign(&document.keys, server_name, keys) {
+            Ok(signed) => {
+                self.signed.insert(place, (Arc::clone(document), signed.clone()));
+                Some(signed)
+            }
+            Err(error) => {
+                let server = document.keys.server_name();
+                tracing::error!(target: "fedgate::notary", %server, %error, "cannot sign");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
