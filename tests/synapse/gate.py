@@ -42,8 +42,9 @@ class Placing:
     # Also the address it listens on, unless that is set.
     server_name: str
     homeserver: str
-    certificate: Path
-    private_key: Path
+    # Plain HTTP without.
+    certificate: Path | None
+    private_key: Path | None
     ca_file: Path
     admin: str
     listen: str = ""
@@ -99,14 +100,19 @@ class Gate:
 def _settings(placing: Placing) -> str:
     # JSON strings are TOML basic strings.
     quoted = json.dumps
+    tls = ""
+    if placing.certificate:
+        tls = f"""\
+tls_certificate = {quoted(str(placing.certificate))}
+tls_private_key = {quoted(str(placing.private_key))}
+"""
     return f"""\
 server_name = {quoted(placing.server_name)}
 homeserver = {quoted(placing.homeserver)}
 
 [listen]
 address = {quoted(placing.listen or placing.server_name)}
-tls_certificate = {quoted(str(placing.certificate))}
-tls_private_key = {quoted(str(placing.private_key))}
+{tls}\
 # Everybody is on loopback here, and that is trusted unless we say otherwise.
 trusted_proxies = []
 

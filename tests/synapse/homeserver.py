@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
+import sqlite3
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from signedjson.key import generate_signing_key, write_signing_keys
 
+from origins import key_id, public_key
 from processes import Process
 
 LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"
@@ -22,6 +26,8 @@ ACCESS_LINE = re.compile(
 FEDERATION_TAG = "federation"
 # Synapse calls every listener on a unix socket that, whatever its tag.
 UNIX_TAG = "unix"
+# Where Synapse keeps other servers' keys: the documents, and the keys in them.
+KEY_TABLES = ("server_keys_json", "server_signature_keys")
 NO_LIMIT = {"per_second": 10000, "burst_count": 10000}
 
 
@@ -70,23 +76,54 @@ class Homeserver:
         federation: FederationListener,
         ca_file: Path,
         folder: Path,
+        more: dict,
     ) -> None:
         self.name = name
         self.server_name = server_name
         self.client_url = f"http://{client[0]}:{client[1]}"
         self.shared_secret = secrets.token_hex(16)
         self._folder = folder
+        self._starts = 0
         folder.mkdir()
-        config = self._config(client, federation, ca_file)
-        self.signing_key = generate_signing_key(f"a_{name}")
-        self.key_id = f"ed25519:a_{name}"
-        self._write_signing_key(Path(config["signing_key_path"]))
-        _write_json(Path(config["log_config"]), _log_config())
-        config_file = folder / "homeserver.yaml"
+        self._settings = {**self._config(client, federation, ca_file), **more}
+        self.signing_key_file = Path(self._settings["signing_key_path"])
+        self._use_signing_key(generate_signing_key(f"a_{name}"))
+        _write_json(Path(self._settings["log_config"]), _log_config())
+        self.start({})
+
+    def start(self, changes: dict) -> None:
+        """Starts it, also anew after its process has been stopped, with these settings changed."""
+        self._settings.update(changes)
+        config_file = self._folder / "homeserver.yaml"
         # JSON is YAML.
-        _write_json(config_file, config)
+        _write_json(config_file, self._settings)
         argv = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(config_file)]
-        self.process = Process(f"synapse-{name}", argv, folder, {"PYTHONUNBUFFERED": "1"})
+        self._starts += 1
+        name = f"synapse-{self.name}" + (f"-{self._starts}" if self._starts > 1 else "")
+        self.process = Process(name, argv, self._folder, {"PYTHONUNBUFFERED": "1"})
+
+    def rotate(self) -> dict:
+        """While it is stopped: another signing key; the settings that tell of the one until now."""
+        retired = {"key": public_key(self.signing_key), "expired_ts": int(time.time() * 1000)}
+        old = {**self._settings.get("old_signing_keys", {}), self.key_id: retired}
+        self._use_signing_key(generate_signing_key(f"{self.signing_key.version}_new"))
+        return {"old_signing_keys": old}
+
+    def forget_keys(self) -> None:
+        """While it is stopped: all that it knows of other servers' keys is gone."""
+        with contextlib.closing(sqlite3.connect(self._database)) as database, database:
+            for table in KEY_TABLES:
+                database.execute(f"DELETE FROM {table}")
+
+    def key_givers(self, server_name: str) -> set[str]:
+        """Which servers it has the keys of a server from."""
+        query = "SELECT from_server FROM server_keys_json WHERE server_name = ?"
+        with contextlib.closing(sqlite3.connect(self._database)) as database:
+            return {giver for (giver,) in database.execute(query, (server_name,))}
+
+    @property
+    def _database(self) -> str:
+        return self._settings["database"]["args"]["database"]
 
     def access_lines(self) -> list[AccessLine]:
         """The federation requests this Synapse has logged."""
@@ -115,9 +152,12 @@ class Homeserver:
 
         return self.process.wait_line(wanted, seconds)
 
-    def _write_signing_key(self, path: Path) -> None:
-        with path.open("w") as file:
-            write_signing_keys(file, [self.signing_key])
+    def _use_signing_key(self, key: object) -> None:
+        self.signing_key = key
+        self.key_id = key_id(key)
+        self.signing_key_file.touch(mode=0o600)
+        with self.signing_key_file.open("w") as file:
+            write_signing_keys(file, [key])
 
     def _config(self, client: tuple[str, int], federation: FederationListener, ca: Path) -> dict:
         folder = self._folder

@@ -14,6 +14,7 @@ from client import Client
 from forgeries import Cast, Forgers
 from gate import Gate, Placing, find_binary
 from homeserver import FederationListener, Homeserver
+from key_server import check_key_server
 from notary import check_notary
 from origins import KeyServers
 from pki import Authority
@@ -24,7 +25,7 @@ from rooms import ROOM_VERSIONS, Room
 from routes import Routes
 from wire import Connection
 
-PARTS = ("queries", "rooms", "forgeries", "notary")
+PARTS = ("queries", "rooms", "forgeries", "notary", "key_server")
 
 
 def main() -> int:
@@ -117,6 +118,9 @@ def _run(
     if "notary" in parts and world.gate:
         with report.phase("notary"):
             check_notary(report, world)
+    if "key_server" in parts and world.gate:
+        with report.phase("key server"):
+            check_key_server(report, world)
 
 
 def _check_nothing_refused(report: Report, gate: Gate) -> None:
@@ -160,13 +164,13 @@ class World:
         a_address, b_address = self.addresses.address(1), self.addresses.address(2)
         a_port = self.addresses.free_port(a_address)
         b_port = self.addresses.free_port(b_address)
-        self.a = self._homeserver("a", f"{a_address}:{a_port}", self._tls(a_address, a_port))
+        self.a = self.homeserver("a", f"{a_address}:{a_port}", self.tls(a_address, a_port))
         b_name = f"{b_address}:{b_port}"
         self.gate: Gate | None = None
         self.placing: Placing | None = None
         self.binary = binary
         if binary is None:
-            self.b = self._homeserver("b", b_name, self._tls(b_address, b_port))
+            self.b = self.homeserver("b", b_name, self.tls(b_address, b_port))
         else:
             self._start_gated(b_name, b_address, binary, unix_socket)
         for process in processes:
@@ -181,7 +185,7 @@ class World:
             port = self.addresses.free_port(address)
             listener = FederationListener(address=address, port=port)
             url = f"http://{address}:{port}"
-        self.b = self._homeserver("b", name, listener)
+        self.b = self.homeserver("b", name, listener)
         certificate, key = self.authority.issue(address)
         admin = f"{address}:{self.addresses.free_port(address)}"
         placing = Placing(name, url, certificate, key, self.authority.ca_file, admin)
@@ -193,17 +197,33 @@ class World:
         self._processes.append(gate.process)
         return gate
 
-    def _tls(self, address: str, port: int) -> FederationListener:
+    def stop(self, process: Process) -> None:
+        """Ends a server before the run does."""
+        self._processes.remove(process)
+        status = process.stop()
+        if status != 0:
+            raise AssertionError(f"{process.name} ended with status {status}")
+
+    def restart(self, homeserver: Homeserver, changes: dict) -> None:
+        """Starts a homeserver that was stopped, with these settings changed."""
+        homeserver.start(changes)
+        self._processes.append(homeserver.process)
+        homeserver.process.wait_ready()
+
+    def tls(self, address: str, port: int) -> FederationListener:
         certificate, key = self.authority.issue(address)
         return FederationListener(
             address=address, port=port, certificate=certificate, private_key=key
         )
 
-    def _homeserver(self, name: str, server_name: str, listener: FederationListener) -> Homeserver:
+    def homeserver(
+        self, name: str, server_name: str, listener: FederationListener, more: dict | None = None
+    ) -> Homeserver:
         address = server_name.rsplit(":", 1)[0]
         client = (address, self.addresses.free_port(address))
+        folder = self.folder / name
         homeserver = Homeserver(
-            name, server_name, client, listener, self.authority.ca_file, self.folder / name
+            name, server_name, client, listener, self.authority.ca_file, folder, more or {}
         )
         self._processes.append(homeserver.process)
         return homeserver

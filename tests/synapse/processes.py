@@ -96,6 +96,10 @@ class Process:
                 if remaining <= 0 or not self._news.wait(remaining):
                     return False
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def running(self) -> bool:
         return self._popen.poll() is None
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Config, Homeserver, Publish};
+use super::super::{Config, Homeserver, Publish, Queries};
 use super::reader::Reader;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
@@ -155,6 +155,19 @@ fn key_server(config: &Config, reader: &mut Reader<'_>) {
             "each of the server names has keys of its own, which only the homeserver can tell apart"
                 .to_owned(),
             "leave key_server.publish at \"forward\"".to_owned(),
+        );
+    }
+    let asks_us =
+        config.key_server.queries == Queries::Answer && !config.key_server.own_clients.is_empty();
+    // Synapse, asked for a key it lacks, asks the origin itself: each key would be fetched twice, and
+    // one of a server that is down be waited for on two ways. Others may ask their notary: fedgate.
+    if asks_us && config.keys.sources.iter().any(|source| source.kind == Provenance::Homeserver) {
+        reader.error_at(
+            "key_server.own_clients",
+            "the homeserver asks fedgate for keys, and fedgate the homeserver: questions would go in \
+             circles"
+                .to_owned(),
+            "set keys.sources to [\"origin\", \"notaries\"], without \"homeserver\"".to_owned(),
         );
     }
 }

@@ -317,7 +317,8 @@ const KEY_SERVER: Section = Section {
             Kind::List,
             Value("[]"),
             "Address ranges of the own homeserver, where it uses fedgate as its notary: its\n\
-             questions are not held to the budgets for strangers.",
+             questions are not held to the budgets for strangers. Set keys.sources then, without\n\
+             \"homeserver\": each would ask the other.",
         ),
         option(
             "fetches_per_query_max",

@@ -25,7 +25,8 @@ fn everything_is_read() {
     let text = with(&format!(
         "publish = \"own\"\nqueries = \"answer\"\nsigning_key_file = \"/k\"\nvalid_for = \"2h\"\n\
          own_clients = [\"127.0.0.0/8\"]\nfetches_per_query_max = 0\n\
-         old_verify_keys = {{ \"ed25519:old\" = \"{KEY} 1576767829750\" }}"
+         old_verify_keys = {{ \"ed25519:old\" = \"{KEY} 1576767829750\" }}\n\
+         [keys]\nsources = [\"origin\"]"
     ));
     let config = load(&text, &[]).expect("right").key_server;
     assert_eq!((config.publish, config.queries), (Publish::Own, Queries::Answer));
@@ -50,6 +51,28 @@ error: key_server.queries = "answer" needs a key to sign with
    = help: make one with `fedgate notary keygen` and set key_server.notary_key_file
 "#,
     );
+}
+
+/// Nobody finds a key by asking whoever asks him for it.
+#[test]
+fn the_homeserver_cannot_be_asked_by_the_fedgate_it_asks() {
+    let lines = |own_clients| {
+        let queries = "queries = \"answer\"\nnotary_key_file = \"/k\"";
+        with(&format!("{queries}\nown_clients = {own_clients}"))
+    };
+    shows(
+        &lines("[\"127.0.0.1/32\"]"),
+        &[],
+        r#"
+error: the homeserver asks fedgate for keys, and fedgate the homeserver: questions would go in circles
+  --> fedgate.toml:6:15
+   |
+ 6 | own_clients = ["127.0.0.1/32"]
+   |               ^^^^^^^^^^^^^^^^
+   = help: set keys.sources to ["origin", "notaries"], without "homeserver"
+"#,
+    );
+    load(&lines("[]"), &[]).expect("a notary of others alone may ask the homeserver");
 }
 
 #[test]

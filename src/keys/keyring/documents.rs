@@ -43,6 +43,24 @@ impl Allowance {
 }
 
 impl Keyring {
+    /// The same as [`Keyring::documents`] where all that is wanted is in memory and nothing of it is
+    /// to be renewed; else none.
+    pub fn documents_at_hand(
+        &self,
+        server: &ServerName,
+        wanted: &[WantedKey],
+        minimum_valid_until: Option<Timestamp>,
+    ) -> Option<Vec<Arc<StoredKeys>>> {
+        let inner = &self.0;
+        if inner.parts.rules.in_force().rules().banned_servers.contains(server) {
+            return Some(Vec::new());
+        }
+        let known = inner.parts.cache.peek(server)?;
+        let now = inner.parts.clock.now();
+        let is_due = due(Some(&known), wanted, minimum_valid_until, now).is_some();
+        (!is_due).then(|| inner.servable(server, Some(&known), wanted))
+    }
+
     /// The documents of `server` that show the keys `wanted`; without any, all that are kept
     /// (R65). What is kept is renewed first where it should be and may be (R68); whatever comes of
     /// that, what is kept is given, even expired (R69), and what a server lists no more, too (R70).
