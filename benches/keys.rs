@@ -27,6 +27,7 @@ use bytes::Bytes;
 use fedgate::clock::{Clock, ManualClock};
 use fedgate::config::BindingMode;
 use fedgate::keys::cache::{KeyCache, StoredKeys};
+use fedgate::keys::history::{Entry, Event, What};
 use fedgate::keys::keyring::{KeyPolicy, Keyring, KeyringParts};
 use fedgate::keys::record::{Binding, KeptDocument, ServerRecord, Source};
 use fedgate::keys::rules::Rulebook;
@@ -108,6 +109,13 @@ fn record(number: usize) -> ServerRecord {
     };
     let document = KeptDocument { raw: document(number), fetched_at: NOW, source: Source::Origin };
     ServerRecord { bindings: vec![binding], documents: vec![document] }
+}
+
+/// What its history tells of the first sight of its key.
+fn first_sight(record: &ServerRecord) -> Entry {
+    let (document, binding) = (record.documents[0].clone(), &record.bindings[0]);
+    let (id, key) = (binding.id.clone(), binding.key.clone());
+    Entry::Shown { document, events: vec![Event { id, key, what: What::FirstSeen }] }
 }
 
 fn stored(raw: &[u8], server: &ServerName) -> StoredKeys {
@@ -228,25 +236,57 @@ fn open(path: &Path) -> FileStore {
     opened.store
 }
 
-/// Fills the store; how long that takes without making the records, and how long as many insertions
+/// Fills the store, with or without histories; how long that takes without making the records, and how long as many insertions
 /// into a map take.
-async fn fill(store: &FileStore, names: &[ServerName]) -> (Duration, Duration) {
+async fn fill(store: &FileStore, names: &[ServerName], histories: bool) -> (Duration, Duration) {
     let mut map = HashMap::new();
     let (mut saving, mut inserting) = (Duration::ZERO, Duration::ZERO);
     for start in (0..names.len()).step_by(SAVES) {
         let numbers = start..names.len().min(start + SAVES);
         let records: Vec<_> = numbers.clone().map(record).collect();
         let copies = records.clone();
+        let entries: Vec<Vec<Entry>> = records
+            .iter()
+            .map(|record| if histories { vec![first_sight(record)] } else { Vec::new() })
+            .collect();
         let started = Instant::now();
         map.extend(numbers.clone().map(|number| names[number].clone()).zip(copies));
         inserting += started.elapsed();
         let started = Instant::now();
-        let saves = numbers.zip(records).map(|(number, record)| store.save(&names[number], record));
+        let saves = numbers.zip(records).zip(&entries);
+        let saves = saves.map(|((number, record), news)| store.save(&names[number], record, news));
         join_all(saves).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         saving += started.elapsed();
     }
     black_box(&map);
     (saving, inserting)
+}
+
+/// Fills a store at `path` and opens it again; how long both take, in ms.
+fn filled(runtime: &Runtime, path: &Path, names: &[ServerName], histories: bool) -> (f64, f64) {
+    let store = open(path);
+    let (saving, inserting) = runtime.block_on(fill(&store, names, histories));
+    let what = format!("{} saves, 4096 at a time", names.len());
+    print(&what, ms(saving), "HashMap", ms(inserting), "ms");
+    let started = Instant::now();
+    drop(store);
+    let closing = started.elapsed();
+    let (mut opening, mut reading) = (Vec::new(), Vec::new());
+    for _ in 0..OPENS {
+        let started = Instant::now();
+        let bytes = std::fs::read(path).unwrap();
+        reading.push(ms(started.elapsed()));
+        drop(black_box(bytes));
+        let started = Instant::now();
+        let store = open(path);
+        opening.push(ms(started.elapsed()));
+        drop(store);
+    }
+    let mib = path.metadata().unwrap().len() as f64 / f64::from(1 << 20);
+    let (opening, reading) = (median(opening), median(reading));
+    print("open", opening, &format!("fs::read of its {mib:.0} MiB"), reading, "ms");
+    print("", opening, "closing after the saves", ms(closing), "ms");
+    (ms(saving), opening)
 }
 
 /// A store on disk: filling it, opening it, and reading from it.
@@ -255,27 +295,13 @@ fn on_disk(count: usize) {
     let path = directory.path().join("keys.redb");
     let names: Vec<_> = (0..count).map(server).collect();
     let runtime = runtime();
-    let store = open(&path);
-    let (saving, inserting) = runtime.block_on(fill(&store, &names));
-    print(&format!("{count} saves, 4096 at a time"), ms(saving), "HashMap", ms(inserting), "ms");
-    let started = Instant::now();
-    drop(store);
-    let closing = started.elapsed();
-    let (mut opening, mut reading) = (Vec::new(), Vec::new());
-    for _ in 0..OPENS {
-        let started = Instant::now();
-        let bytes = std::fs::read(&path).unwrap();
-        reading.push(ms(started.elapsed()));
-        drop(black_box(bytes));
-        let started = Instant::now();
-        let store = open(&path);
-        opening.push(ms(started.elapsed()));
-        drop(store);
-    }
-    let mib = path.metadata().unwrap().len() as f64 / f64::from(1 << 20);
-    let (opening, reading) = (median(opening), median(reading));
-    print("open", opening, &format!("fs::read of its {mib:.0} MiB"), reading, "ms");
-    print("", opening, "closing after the saves", ms(closing), "ms");
+    let alone = directory.path().join("alone.redb");
+    let (saving_alone, opening_alone) = filled(&runtime, &alone, &names, false);
+    let (saving, opening) = filled(&runtime, &path, &names, true);
+    print("the same with histories", saving, "without", saving_alone, "ms");
+    print("open with histories", opening, "without", opening_alone, "ms");
+    let bytes = |path: &Path| path.metadata().unwrap().len() as f64 / count as f64;
+    print("bytes of a server with its history", bytes(&path), "without", bytes(&alone), "B");
 
     let store: Arc<dyn KeyStore> = Arc::new(open(&path));
     let keys = keyring(KeyCache::new(1 << 30), Some(store));

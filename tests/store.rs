@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use fedgate::keys::KeyStore as _;
+use fedgate::keys::history::Entry;
 use fedgate::keys::record::{KeptDocument, ServerRecord, Source};
 use fedgate::keys::store::FileStore;
 use fedgate::proto::{ServerName, Timestamp};
@@ -47,6 +48,17 @@ fn record(counter: u64) -> ServerRecord {
         source: Source::Origin,
     };
     ServerRecord { bindings: Vec::new(), documents: vec![document] }
+}
+
+/// The entry that goes into the history with the `counter`-th record: every fourth of a server has
+/// one, so that no history gets full.
+fn entry(counter: u64) -> Option<Entry> {
+    let document = KeptDocument {
+        raw: Bytes::from(format!("{{\"counter\":{counter}}}")),
+        fetched_at: Timestamp::from_ms(counter),
+        source: Source::Origin,
+    };
+    (counter / SERVERS).is_multiple_of(4).then_some(Entry::Shown { document, events: Vec::new() })
 }
 
 /// The store, which is opened without anything being moved aside.
@@ -102,8 +114,10 @@ fn child_writer() {
         let first = (last / SERVERS + 1) * SERVERS;
         let saves = (first..first + SERVERS).map(async |start| {
             for counter in (start..first + SAVES).step_by(STEP) {
-                match store.save(&server(counter), record(counter)).await {
-                    Ok(()) => say(format!("saved {counter}")),
+                let entry = entry(counter);
+                let saved = store.save(&server(counter), record(counter), entry.as_slice()).await;
+                match saved {
+                    Ok(_saved) => say(format!("saved {counter}")),
                     Err(error) => say(format!("error {error}")),
                 }
             }
@@ -112,9 +126,14 @@ fn child_writer() {
     });
 }
 
-/// The last record of each server that a child's lines acknowledge.
+/// What a child's lines acknowledge.
 #[derive(Default)]
-struct Acknowledged(BTreeMap<ServerName, u64>);
+struct Acknowledged {
+    /// The last record of each server.
+    records: BTreeMap<ServerName, u64>,
+    /// All records that came with an entry.
+    entries: BTreeMap<ServerName, BTreeSet<u64>>,
+}
 
 impl Acknowledged {
     /// Whether the line was an acknowledgement.
@@ -122,19 +141,49 @@ impl Acknowledged {
         // The harness writes on the same line before the first.
         let Some((_, counter)) = line.split_once("saved ") else { return false };
         let counter = counter.parse().expect("a number");
-        let last = self.0.entry(server(counter)).or_default();
+        if entry(counter).is_some() {
+            self.entries.entry(server(counter)).or_default().insert(counter);
+        }
+        let last = self.records.entry(server(counter)).or_default();
         *last = counter.max(*last);
         true
     }
 
     /// All of it is in the store, or something later of the same server.
     fn check(&self, runtime: &Runtime, store: &FileStore) {
-        for (name, last) in &self.0 {
+        for (name, last) in &self.records {
             let found = runtime.block_on(store.load(name)).expect("loaded").expect("kept");
             let counter = found.documents[0].fetched_at.as_ms();
             assert!(counter >= *last, "{name}: {counter} where {last} was acknowledged");
             assert_eq!(server(counter), *name);
             assert_eq!(found, record(counter));
+            let history = runtime.block_on(history(store, name));
+            assert!(history.is_sorted_by(|one, next| one < next), "{name}: {history:?}");
+            let acknowledged = self.entries.get(name).into_iter().flatten();
+            let mut lost = acknowledged.filter(|counter| !history.contains(counter));
+            assert_eq!(lost.next(), None, "{name}: {history:?}");
+            // A record and its entry are there together or not at all.
+            let newest = history.last().copied().unwrap_or_default();
+            assert!(if entry(counter).is_some() { newest == counter } else { newest < counter });
+        }
+    }
+}
+
+/// The counters in the history of a server, whose every entry is sound and follows the one before.
+async fn history(store: &FileStore, name: &ServerName) -> Vec<u64> {
+    let mut counters = Vec::new();
+    loop {
+        let from = counters.len() as u64;
+        let page = store.history(name, from, 100).await.expect("read");
+        if page.is_empty() {
+            return counters;
+        }
+        for (number, kept) in (from..).zip(page) {
+            assert!(kept.number == number && kept.follows, "{kept:?}");
+            let found = kept.entry.expect("sound");
+            let counter = found.at().as_ms();
+            assert_eq!(Some(found), entry(counter));
+            counters.push(counter);
         }
     }
 }
@@ -164,7 +213,7 @@ fn nothing_acknowledged_is_lost_when_it_is_killed() {
         child.wait().expect("gone");
         acknowledged.check(&runtime, &open(&path));
     }
-    assert_eq!(acknowledged.0.len(), usize::try_from(SERVERS).expect("small"));
+    assert_eq!(acknowledged.records.len(), usize::try_from(SERVERS).expect("small"));
 }
 
 #[test]
@@ -190,7 +239,7 @@ fn nothing_acknowledged_is_lost_when_the_disk_is_full() {
     assert!(child.wait().expect("ended").success(), "it does not crash");
     let first = errors.first().expect("the disk was full");
     assert!(first.contains("File too large") && first.contains("make room"), "{first}");
-    assert!(!acknowledged.0.is_empty());
+    assert!(!acknowledged.records.is_empty());
     acknowledged.check(&runtime, &open(&path));
 }
 

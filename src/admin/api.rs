@@ -1,12 +1,15 @@
 //! The operator's API: what stands below `/api/v1`. JSON in, JSON out. `fedgate keys` asks a running
 //! fedgate over HTTP, or does the same here when none runs.
 
+mod history;
+
 use std::fmt;
 
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::history::{Asked, told};
 use crate::keys::Keyring;
 use crate::keys::keyring::AmendError;
 use crate::keys::rules::Change;
@@ -41,7 +44,7 @@ type Answered = Result<Value, Failure>;
 /// What an inquiry is to be about.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Asked {
+struct Question {
     /// The keys to ask for; those that the server shows, and those known, unless given.
     key_ids: Vec<String>,
     /// Whether to say only what is known.
@@ -67,10 +70,12 @@ impl Api {
             ("DELETE", ["keys", server]) => self.flush(&named(server)?).await,
             ("POST", ["keys", server, "refresh"]) => self.refresh(&named(server)?).await,
             ("POST", ["keys", server, "inquiry"]) => self.inquire(&named(server)?, body).await,
+            ("GET", ["keys", server, "history"]) => self.history(&named(server)?, query).await,
             ("GET", ["rules"]) => Ok(self.rules()),
             ("POST", ["rules"]) => self.amend(body).await,
             (_, ["" | "keys"]) => Err(not_allowed("GET")),
             (_, ["keys", _]) => Err(not_allowed("DELETE")),
+            (_, ["keys", _, "history"]) => Err(not_allowed("GET")),
             (_, ["keys", _, "inquiry" | "refresh"]) => Err(not_allowed("POST")),
             (_, ["rules"]) => Err(not_allowed("GET, POST")),
             _ => Err(failure(
@@ -114,7 +119,7 @@ impl Api {
 
     /// `POST /keys/NAME/inquiry`: all there is to say of a server, with every source asked.
     async fn inquire(&self, server: &ServerName, body: &[u8]) -> Answered {
-        let asked: Asked = serde_json::from_slice(body).map_err(bad)?;
+        let asked: Question = serde_json::from_slice(body).map_err(bad)?;
         let ids = asked.key_ids.iter().map(|id| KeyId::parse(id));
         let ids: Vec<KeyId> = ids.collect::<Result<_, _>>().map_err(bad)?;
         let inquiry = if asked.offline {
@@ -123,6 +128,29 @@ impl Api {
             self.keyring.inquire(server, &ids).await
         };
         Ok(json!(inquiry))
+    }
+
+    /// `GET /keys/NAME/history?from=NUMBER&verify=true`: what has happened to a server's keys, page by
+    /// page, and whether each entry is right.
+    async fn history(&self, server: &ServerName, query: &str) -> Answered {
+        let Asked { from, verify } = Asked::of(query)?;
+        let page = self.keyring.history(server, from, PAGE).await.map_err(of_store)?;
+        if page.is_empty() && from == 0 {
+            let text = format_args!("nothing is recorded of {server}");
+            return Err(failure(StatusCode::NOT_FOUND, text));
+        }
+        let next = page.last().map(|last| last.number.saturating_add(1));
+        let rules = self.keyring.rules().in_force();
+        let entries = page.iter().map(|kept| {
+            let mut told = told(kept);
+            if verify {
+                let wrong = kept.verify(server, rules.banned()).err();
+                told.insert("wrong".to_owned(), json!(wrong));
+            }
+            Value::Object(told)
+        });
+        let entries: Vec<Value> = entries.collect();
+        Ok(json!({ "server_name": server.as_str(), "entries": entries, "next": next }))
     }
 
     /// `GET /rules`: those of the settings and those made at run time.

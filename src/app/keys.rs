@@ -10,7 +10,7 @@ use super::{Outside, StartError, main_name};
 use crate::clock::Clock;
 use crate::config::{Config, KeySource, Store};
 use crate::keys::KeyFetcher;
-use crate::keys::budget::FirstSeenRates;
+use crate::keys::budget::Rates;
 use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
 use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
@@ -88,7 +88,7 @@ pub fn key_policy(config: &Config) -> KeyPolicy {
         fetch_timeout: config.keys.fetch_timeout,
         agreement: config.keys.agreement,
         binding: config.keys.binding,
-        first_seen: FirstSeenRates {
+        first_seen: Rates {
             in_all: config.keys.first_seen_per_second,
             per_network: config.keys.first_seen_per_second_per_network,
         },

@@ -1,6 +1,7 @@
 //! `fedgate check`: is everything there that the settings name?
 
 mod probes;
+mod secrets;
 mod store;
 mod tls;
 
@@ -91,6 +92,7 @@ fn findings(config: &Config) -> Vec<Finding> {
     findings.extend(probes::homeserver(config, &SystemClock));
     findings.extend(probes::admin_exposed(config));
     findings.push(store::store(config));
+    findings.extend(secrets::secrets(config));
     findings.push(probes::resolver(config));
     findings.extend(probes::open_files(config));
     findings

@@ -6,6 +6,7 @@ mod text;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(super) use self::text::plain;
 use super::keys::desk::Running;
 use super::out::Out;
 use super::{Exit, Failure, SettingsArguments, keys};

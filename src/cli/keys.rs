@@ -1,10 +1,12 @@
 //! `fedgate keys`: what is known of other servers' keys, and the operator's hand on them.
 
 pub(super) mod desk;
+mod history;
 
 use serde_json::{Value, json};
 
 use self::desk::{Desk, MayBegin, Undone};
+use self::history::History;
 use super::inquiry::{self, Inspect};
 use super::out::Out;
 use super::{Exit, Failure, SettingsArguments};
@@ -28,6 +30,9 @@ enum Command {
     Inspect(Inspect),
     /// Print the names of all servers whose keys are kept
     List(Settings),
+    /// Print what has happened to the keys of one server: first sights, changes, retirements and
+    /// disagreements, each with time and source
+    History(History),
     /// Let go of all that is known of one server, so that its keys are learnt anew
     Flush {
         /// The server's name
@@ -102,6 +107,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure>
     let done = match command {
         Command::Inspect(inspect) => return inquiry::run(inspect, out),
         Command::List(settings) => list(settings, out),
+        Command::History(arguments) => history::run(arguments, out),
         Command::Flush { server, settings } => flush(server, settings, out),
         Command::Refresh { server, settings } => refresh(server, settings, out),
         Command::Pin { server, key_id, key, settings } => {

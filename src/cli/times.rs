@@ -49,6 +49,16 @@ pub(super) fn minute(time: Timestamp) -> String {
     format!("{date} {clock} UTC")
 }
 
+/// `2026-11-21 10:00:30 UTC`.
+pub(super) fn second(time: Timestamp) -> String {
+    if time.as_ms() > RFC3339_MS_MAX {
+        return "after the year 9999".to_owned();
+    }
+    let at = UNIX_EPOCH + Duration::from_millis(time.as_ms());
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    format!("{} UTC", text.replace('T', " ").trim_end_matches('Z'))
+}
+
 /// A point in time, and how far it is from `now`: `2026-11-21 10:00 UTC, in 5 days`.
 pub(super) fn around(time: Timestamp, now: Timestamp) -> String {
     let at = minute(time);

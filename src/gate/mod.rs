@@ -248,6 +248,7 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::MethodNotAllowed
         | Rejection::OtherPath
         | Rejection::Overloaded
+        | Rejection::RateLimited
         | Rejection::RequestMalformed
         | Rejection::TargetRefused => false,
     }

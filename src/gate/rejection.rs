@@ -72,6 +72,8 @@ pub enum Rejection {
     OtherPath,
     /// The gate is at its bounds.
     Overloaded,
+    /// This client's network asks for more than its share.
+    RateLimited,
     /// The request breaks HTTP.
     RequestMalformed,
     /// The target can be read in two ways.
@@ -80,7 +82,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every refusal, in alphabetical order.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::BadSignature,
         Self::BodyAmbiguous,
         Self::BodyForbidden,
@@ -111,6 +113,7 @@ impl Rejection {
         Self::MethodNotAllowed,
         Self::OtherPath,
         Self::Overloaded,
+        Self::RateLimited,
         Self::RequestMalformed,
         Self::TargetRefused,
     ];
@@ -148,6 +151,7 @@ impl Rejection {
             Self::KeyUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OtherPath => StatusCode::NOT_FOUND,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -168,6 +172,7 @@ impl Rejection {
             Self::BodyAmbiguous | Self::BodyNotObject => "M_BAD_JSON",
             Self::BodyNotJson => "M_NOT_JSON",
             Self::KeyQueryMalformed => "M_INVALID_PARAM",
+            Self::RateLimited => "M_LIMIT_EXCEEDED",
             Self::BodyTooLarge | Self::HeadTooLarge => "M_TOO_LARGE",
             Self::MethodNotAllowed | Self::OtherPath => "M_UNRECOGNIZED",
             Self::BodyForbidden
@@ -220,6 +225,7 @@ impl Rejection {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::OtherPath => "other_path",
             Self::Overloaded => "overloaded",
+            Self::RateLimited => "rate_limited",
             Self::RequestMalformed => "request_malformed",
             Self::TargetRefused => "target_refused",
         }
@@ -259,6 +265,7 @@ impl Rejection {
             Self::MethodNotAllowed => "Method not allowed",
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
+            Self::RateLimited => "Too many questions for keys",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
         }
@@ -333,6 +340,7 @@ impl Rejection {
             Self::Overloaded => {
                 "All of `limits.buffered_bytes_max` is in use by bodies that are arriving."
             }
+            Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => {
                 "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \

@@ -1,6 +1,7 @@
-//! How many first-seen servers may be looked up: any stranger can make up names (threat F6).
+//! What strangers may make us do: how many first-seen servers are looked up, since anybody can make up
+//! names (threat F6), and how much a notary is asked (K14).
 //!
-//! Known servers are never counted: a flood of made-up names must not touch them.
+//! Requests of known servers are never counted: a flood of made-up names must not touch them.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +14,17 @@ use tokio::time::Instant;
 /// Client networks remembered; those used least are forgotten, and start with a full budget again.
 const NETWORKS_MAX: u64 = 65_536;
 
-/// What is saved up at most, in seconds' worth of the rate: joining a large room brings hundreds of
-/// first-seen servers at once.
-const BURST_SECONDS: u32 = 16;
+/// What is saved up at most of fetches, in seconds' worth of the rate: joining a large room brings
+/// hundreds of first-seen servers at once.
+pub(super) const FETCHES_BURST: Duration = Duration::from_secs(16);
 
 /// The networks that one customer of a provider has, usually: the notes' /24 and /56.
 const IPV4_PREFIX: u8 = 24;
 const IPV6_PREFIX: u8 = 56;
 
-/// Fetches of first-seen servers per second.
+/// How much per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstSeenRates {
+pub struct Rates {
     /// Over all clients. Not zero.
     pub in_all: u32,
     /// From one client network. Not zero.
@@ -35,48 +36,57 @@ pub struct FirstSeenRates {
 #[derive(Debug)]
 struct Bucket {
     interval: Duration,
+    burst: Duration,
     empty_at: Instant,
 }
 
 impl Bucket {
-    fn new(per_second: u32) -> Self {
-        Self { interval: Duration::from_secs(1) / per_second.max(1), empty_at: Instant::now() }
+    fn new(per_second: u32, burst: Duration) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self { interval, burst: burst.max(interval), empty_at: Instant::now() }
     }
 
-    /// Takes one; or says how long there will be none.
-    fn take(&mut self) -> Result<(), Duration> {
+    /// Takes so many; or says how long there will not be as many.
+    fn take(&mut self, count: u32) -> Result<(), Duration> {
         let now = Instant::now();
-        let burst = Duration::from_secs(BURST_SECONDS.into()).max(self.interval);
-        let next = self.empty_at.max(now) + self.interval;
-        if next > now + burst {
-            return Err(next - now - burst);
+        let next = self.empty_at.max(now) + self.interval * count;
+        if next > now + self.burst {
+            return Err(next - now - self.burst);
         }
         self.empty_at = next;
         Ok(())
     }
 }
 
-/// The budgets of fetches for first-seen servers.
-pub(super) struct Budget {
-    rates: FirstSeenRates,
+/// What all strangers together and each client network have.
+pub(crate) struct Budget {
+    rates: Rates,
+    burst: Duration,
     in_all: Mutex<Bucket>,
     networks: Cache<IpNet, Arc<Mutex<Bucket>>>,
 }
 
 impl Budget {
-    pub(super) fn new(rates: FirstSeenRates) -> Self {
-        let in_all = Mutex::new(Bucket::new(rates.in_all));
-        Self { rates, in_all, networks: Cache::new(NETWORKS_MAX) }
+    /// Budgets that grow at these rates, up to what comes together in the time `burst`.
+    pub(crate) fn new(rates: Rates, burst: Duration) -> Self {
+        let in_all = Mutex::new(Bucket::new(rates.in_all, burst));
+        Self { rates, burst, in_all, networks: Cache::new(NETWORKS_MAX) }
     }
 
-    /// Takes one fetch on behalf of `client`; or says how long none is left for it, and whose budget
-    /// is used up. The network's comes first, so that one network cannot use up everybody's.
-    pub(super) async fn take(&self, client: IpAddr) -> Result<(), (Duration, &'static str)> {
-        let fresh = async { Arc::new(Mutex::new(Bucket::new(self.rates.per_network))) };
+    /// Takes `count` on behalf of `client`; or says how long there is less than that for it, and
+    /// whose budget is used up. The network's comes first, so that one network cannot use up
+    /// everybody's.
+    pub(crate) async fn take(
+        &self,
+        client: IpAddr,
+        count: u32,
+    ) -> Result<(), (Duration, &'static str)> {
+        let bucket = || Bucket::new(self.rates.per_network, self.burst);
+        let fresh = async { Arc::new(Mutex::new(bucket())) };
         let network = self.networks.get_with(network_of(client), fresh).await;
-        let own = network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let own = network.lock().unwrap_or_else(PoisonError::into_inner).take(count);
         own.map_err(|wait| (wait, "this client's network"))?;
-        let all = self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let all = self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take(count);
         all.map_err(|wait| (wait, "all clients"))
     }
 }
@@ -92,7 +102,7 @@ fn network_of(client: IpAddr) -> IpNet {
 mod tests {
     use super::*;
 
-    const RATES: FirstSeenRates = FirstSeenRates { in_all: 10, per_network: 2 };
+    const RATES: Rates = Rates { in_all: 10, per_network: 2 };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -101,14 +111,14 @@ mod tests {
     async fn taken(budget: &Budget, client: &str, tries: usize) -> usize {
         let mut taken = 0;
         for _ in 0..tries {
-            taken += usize::from(budget.take(ip(client)).await.is_ok());
+            taken += usize::from(budget.take(ip(client), 1).await.is_ok());
         }
         taken
     }
 
     #[tokio::test(start_paused = true)]
     async fn f6_a_network_has_its_burst_and_then_its_rate() {
-        let budget = Budget::new(RATES);
+        let budget = Budget::new(RATES, FETCHES_BURST);
         assert_eq!(taken(&budget, "192.0.2.1", 100).await, 32);
         // Neighbours share; others do not.
         assert_eq!(taken(&budget, "192.0.2.200", 100).await, 0);
@@ -116,22 +126,32 @@ mod tests {
         assert_eq!(taken(&budget, "198.51.100.1", 10).await, 10);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(taken(&budget, "192.0.2.1", 100).await, 10);
-        let (wait, whose) = budget.take(ip("192.0.2.1")).await.unwrap_err();
+        let (wait, whose) = budget.take(ip("192.0.2.1"), 1).await.unwrap_err();
         assert_eq!((wait, whose), (Duration::from_millis(500), "this client's network"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn f6_all_networks_together_keep_to_one_budget() {
-        let budget = Budget::new(RATES);
+        let budget = Budget::new(RATES, FETCHES_BURST);
         let mut sum = 0;
         for n in 0..100 {
             sum += taken(&budget, &format!("2001:db8:0:{n:x}00::1"), 10).await;
         }
         assert_eq!(sum, 160);
-        let (_, whose) = budget.take(ip("203.0.113.9")).await.unwrap_err();
+        let (_, whose) = budget.take(ip("203.0.113.9"), 1).await.unwrap_err();
         assert_eq!(whose, "all clients");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(taken(&budget, "203.0.113.9", 100).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn k14_many_are_taken_at_once_or_not_at_all() {
+        let budget = Budget::new(RATES, FETCHES_BURST);
+        let client = ip("192.0.2.1");
+        assert_eq!(budget.take(client, 30).await, Ok(()));
+        let (wait, _) = budget.take(client, 4).await.unwrap_err();
+        assert_eq!(wait, Duration::from_secs(1));
+        assert_eq!(budget.take(client, 2).await, Ok(()), "what was refused has cost nothing");
     }
 
     #[test]

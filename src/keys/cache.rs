@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::known::{Collision, KnownKeys};
+use super::known::{KnownKeys, News};
 use super::record::Source;
 use crate::config::BindingMode;
 use crate::proto::server_keys::ServerKeys;
@@ -31,8 +31,8 @@ pub struct StoredKeys {
 pub struct Inserted {
     /// All that is known of the server now.
     pub known: Arc<KnownKeys>,
-    /// The key IDs the document shows with another body than known.
-    pub collisions: Vec<Collision>,
+    /// What is new about the document.
+    pub news: News,
 }
 
 /// Keeps keys in memory, bounded. When it is full, a TinyLFU filter decides who stays: servers seen
@@ -82,18 +82,18 @@ impl KeyCache {
     ) -> Inserted {
         let server = keys.keys.server_name().clone();
         let fetched_at = keys.fetched_at;
-        let mut collisions = Vec::new();
+        let mut news = News::default();
         let upserted = self.entries.entry(server).and_upsert_with(|found| {
             let found = found.map(moka::Entry::into_value);
             // What is fetched is fetched for a request.
             let used_at = found.as_ref().map_or(fetched_at, |known| known.used_at());
             let known = found.as_ref().or(base);
             let mut known = known.map(|known| (**known).clone()).unwrap_or_default();
-            collisions = known.add(keys, mode);
+            news = known.add(keys, mode);
             known.used(used_at);
             Arc::new(known)
         });
-        Inserted { known: upserted.into_value(), collisions }
+        Inserted { known: upserted.into_value(), news }
     }
 
     /// Every server that a request has asked for since `since`, with what is known of it.

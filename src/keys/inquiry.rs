@@ -237,7 +237,7 @@ impl Inquirer<'_> {
     ) -> Vec<Collision> {
         let mut collisions = Vec::new();
         for stored in answers.iter().flat_map(|answer| answer.stored(now)) {
-            collisions.extend(known.add(stored, self.policy.binding));
+            collisions.extend(known.add(stored, self.policy.binding).collisions);
         }
         collisions
     }

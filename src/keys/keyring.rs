@@ -2,6 +2,7 @@
 
 pub mod documents;
 mod flight;
+mod history;
 mod inquire;
 mod look;
 mod operator;
@@ -20,11 +21,12 @@ use tokio::time::Instant;
 
 pub use self::documents::{Allowance, WantedKey};
 use self::flight::{Flight, FlightEnd, Quest};
+use self::history::Backlog;
 pub(super) use self::look::is_published;
 use self::look::{Look, all_retired};
 pub use self::operator::AmendError;
 use super::backoff::Floors;
-use super::budget::{Budget, FirstSeenRates};
+use super::budget::{Budget, FETCHES_BURST, Rates};
 use super::cache::KeyCache;
 use super::fetch::KeyFetcher;
 use super::known::KnownKeys;
@@ -60,7 +62,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 /// How often strangers who ask us as a notary make us renew what we have of known servers: half a
 /// lifetime of a thousand servers' keys is renewed in minutes.
-const NOTARY_RATES: FirstSeenRates = FirstSeenRates { in_all: 50, per_network: 5 };
+const NOTARY_RATES: Rates = Rates { in_all: 50, per_network: 5 };
 
 /// Finds the keys of other servers. Clones share everything.
 #[derive(Clone)]
@@ -102,7 +104,7 @@ pub struct KeyPolicy {
     /// What becomes of another body under a key ID the origin has used before.
     pub binding: BindingMode,
     /// How many first-seen servers are looked up.
-    pub first_seen: FirstSeenRates,
+    pub first_seen: Rates,
 }
 
 impl Default for KeyPolicy {
@@ -112,7 +114,7 @@ impl Default for KeyPolicy {
             fetch_timeout: Duration::from_secs(8),
             agreement: 1,
             binding: BindingMode::Enforce,
-            first_seen: FirstSeenRates { in_all: 20, per_network: 2 },
+            first_seen: Rates { in_all: 20, per_network: 2 },
         }
     }
 }
@@ -131,6 +133,8 @@ struct Inner {
     first_seen_places: Semaphore,
     /// How often keys have been let go of by the operator.
     flushes: AtomicU64,
+    /// What the history lacks because the store did not take it.
+    backlog: Backlog,
     /// Held while the operator changes a rule.
     amending: tokio::sync::Mutex<()>,
 }
@@ -191,12 +195,13 @@ impl Keyring {
         }
         Self(Arc::new(Inner {
             floors: Floors::new(),
-            budget: Budget::new(parts.policy.first_seen),
-            notary_budget: Budget::new(NOTARY_RATES),
+            budget: Budget::new(parts.policy.first_seen, FETCHES_BURST),
+            notary_budget: Budget::new(NOTARY_RATES, FETCHES_BURST),
             flights: Mutex::new(HashMap::new()),
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
             flushes: AtomicU64::new(0),
+            backlog: Backlog::default(),
             amending: tokio::sync::Mutex::new(()),
             parts,
         }))
@@ -299,7 +304,7 @@ impl Inner {
         client: IpAddr,
         deadline: Instant,
     ) -> Result<Flight, KeysUnavailable> {
-        if !is_known && let Err((retry_after, whose)) = self.budget.take(client).await {
+        if !is_known && let Err((retry_after, whose)) = self.budget.take(client, 1).await {
             // Somebody else may have had the budget for it meanwhile.
             if let Some(flight) = self.running(origin) {
                 return Ok(flight);

@@ -4,11 +4,15 @@
 //! and renews them, it does not take away what another one said (the sytest notary cases; Synapse
 //! 5305 and 5307). Only the origin itself takes a key back.
 
-use std::fmt;
+mod news;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use self::news::label;
+pub use self::news::{Collision, News};
 use super::cache::StoredKeys;
+use super::history::{Entry, Event, What};
 use super::keyring::KeyAnswer;
 use super::record::{Binding, Conflict, KeptDocument, ServerRecord, Source};
 use crate::config::BindingMode;
@@ -65,41 +69,6 @@ struct KnownKey {
     /// The document that decides on the window, or on the retirement; none once it had to make room.
     /// It lists the body: among the current keys, unless the key is retired.
     document: Option<Arc<StoredKeys>>,
-}
-
-/// One key ID with two different bodies (R62).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collision {
-    /// Whose key.
-    pub server: ServerName,
-    /// The ID both bodies go by.
-    pub id: KeyId,
-    /// The body known before, and the best source that had shown it.
-    pub known: (VerifyKey, Provenance),
-    /// The other body, and the source that shows it now.
-    pub offered: (VerifyKey, Source),
-    /// Whether the new body takes the place of the known one.
-    pub replaced: bool,
-}
-
-impl fmt::Display for Collision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (known, known_from) = (&self.known.0, label(self.known.1));
-        let (offered, offered_from) = &self.offered;
-        write!(f, "{} of {} was ", self.id, self.server)?;
-        write!(f, "{} ({known_from}) and is now shown as ", known.to_base64())?;
-        write!(f, "{} ({offered_from}); ", offered.to_base64())?;
-        f.write_str(if self.replaced { "the new one is used" } else { "the known one is kept" })
-    }
-}
-
-/// The name of a source in logs and metrics.
-pub(crate) const fn label(provenance: Provenance) -> &'static str {
-    match provenance {
-        Provenance::Homeserver => "homeserver",
-        Provenance::Notary => "notary",
-        Provenance::Origin => "origin",
-    }
 }
 
 impl KnownKeys {
@@ -204,7 +173,7 @@ impl KnownKeys {
         self.keys.keys().filter(valid).cloned().collect()
     }
 
-    /// Takes in a further document and returns the key IDs it shows with another body.
+    /// Takes in a further document and returns what is new about it.
     ///
     /// - A new key ID is added.
     /// - A known one keeps its body, except that the origin's word replaces what only others said
@@ -214,23 +183,30 @@ impl KnownKeys {
     ///   document from elsewhere can only prolong a window.
     /// - The origin retires its keys, and may take that back. Others retire only a key that is past
     ///   its window: otherwise a notary could take a server's keys away.
-    pub fn add(&mut self, stored: StoredKeys, mode: BindingMode) -> Vec<Collision> {
+    pub fn add(&mut self, stored: StoredKeys, mode: BindingMode) -> News {
         let stored = Arc::new(stored);
         let mut collisions = Vec::new();
+        let mut events = Vec::new();
         // An ID in both lists is retired: the stricter reading of an ambiguous document.
-        for (id, old) in stored.keys.old_verify_keys().iter() {
-            collisions.extend(self.add_key(id, &old.key, Some(old.expired_ts), &stored, mode));
-        }
-        for (id, key) in stored.keys.verify_keys().iter() {
-            if !stored.keys.old_verify_keys().contains_key(id) {
-                collisions.extend(self.add_key(id, key, None, &stored, mode));
-            }
+        let old_keys = stored.keys.old_verify_keys();
+        let old = old_keys.iter().map(|(id, old)| (id, &old.key, Some(old.expired_ts)));
+        let current = stored.keys.verify_keys().iter();
+        let current = current.filter(|(id, _)| !old_keys.contains_key(id));
+        for (id, key, retired) in old.chain(current.map(|(id, key)| (id, key, None))) {
+            let (collision, whats) = self.add_key(id, key, retired, &stored, mode);
+            collisions.extend(collision);
+            events.extend(whats.into_iter().flatten().map(|what| {
+                let (id, key) = (id.clone(), key.clone());
+                Event { id, key, what }
+            }));
         }
         self.drop_surplus_documents(&stored);
         self.keys.shrink_to_fit();
-        collisions
+        let shown = |events| Entry::Shown { document: kept(&stored), events };
+        News { collisions, entry: (!events.is_empty()).then(|| shown(events)) }
     }
 
+    /// Takes in one key of a document. The collision there may be, and what is news about the key.
     fn add_key(
         &mut self,
         id: &KeyId,
@@ -238,7 +214,7 @@ impl KnownKeys {
         retired: Option<Timestamp>,
         stored: &Arc<StoredKeys>,
         mode: BindingMode,
-    ) -> Option<Collision> {
+    ) -> (Option<Collision>, [Option<What>; 2]) {
         let offered = KnownKey {
             key: key.clone(),
             learnt_from: stored.source.kind(),
@@ -248,15 +224,16 @@ impl KnownKeys {
             conflict: None,
             document: Some(Arc::clone(stored)),
         };
+        let retires = retired.map(|expired_ts| What::Retired { expired_ts });
         let Some(known) = self.keys.get_mut(id) else {
-            if self.make_room_for_id(&stored.source) {
-                self.keys.insert(id.clone(), offered);
+            if !self.make_room_for_id(&stored.source) {
+                return (None, [None, None]);
             }
-            return None;
+            self.keys.insert(id.clone(), offered);
+            return (None, [Some(What::FirstSeen), retires]);
         };
         if known.key == offered.key {
-            known.renew(offered);
-            return None;
+            return (None, [known.renew(offered), None]);
         }
         let replaced = known.yields_to_origin(stored.fetched_at, mode)
             && offered.learnt_from == Provenance::Origin;
@@ -268,14 +245,17 @@ impl KnownKeys {
             replaced,
         };
         if replaced {
+            let before = known.key.clone();
             let source = known.witnesses.first().cloned().unwrap_or(Source::Homeserver);
-            let conflict = Conflict { key: known.key.clone(), source, at: stored.fetched_at };
+            let conflict = Conflict { key: before.clone(), source, at: stored.fetched_at };
             *known = KnownKey { conflict: Some(Box::new(conflict)), ..offered };
-        } else {
-            let (key, source) = collision.offered.clone();
-            known.conflict = Some(Box::new(Conflict { key, source, at: stored.fetched_at }));
+            let changed = What::Changed { known: before, replaced: true };
+            return (Some(collision), [Some(changed), retires]);
         }
-        Some(collision)
+        let disputed = known.disputed_by(&offered.key, &stored.source);
+        let (key, source) = collision.offered.clone();
+        known.conflict = Some(Box::new(Conflict { key, source, at: stored.fetched_at }));
+        (Some(collision), [disputed, None])
     }
 
     /// Whether there is room for a further key ID shown by `source`.
@@ -345,14 +325,9 @@ impl KnownKeys {
             conflict: known.conflict.as_deref().cloned(),
             document: place(known),
         };
-        let kept = |document: &Arc<StoredKeys>| KeptDocument {
-            raw: document.keys.raw().clone(),
-            fetched_at: document.fetched_at,
-            source: document.source.clone(),
-        };
         ServerRecord {
             bindings: self.keys.iter().map(binding).collect(),
-            documents: documents.iter().map(kept).collect(),
+            documents: documents.iter().map(|document| kept(document)).collect(),
         }
     }
 
@@ -438,8 +413,24 @@ impl KnownKey {
         self.retired.is_none() && self.document.as_ref().is_some_and(in_use)
     }
 
-    /// The same key with the same body in a later document.
-    fn renew(&mut self, offered: Self) {
+    /// What is news about `source` showing the body `offered`, which is not believed: the same body
+    /// shown again, with every renewal, is none.
+    fn disputed_by(&self, offered: &VerifyKey, source: &Source) -> Option<What> {
+        if self.conflict.as_ref().is_some_and(|conflict| conflict.key == *offered) {
+            return None;
+        }
+        let known = self.key.clone();
+        Some(if self.witnesses.contains(source) {
+            What::Changed { known, replaced: false }
+        } else {
+            What::Disagreement { known }
+        })
+    }
+
+    /// The same key with the same body in a later document. Whether that retires it, or takes that
+    /// back.
+    fn renew(&mut self, offered: Self) -> Option<What> {
+        let before = self.retired;
         let at = offered.document.as_ref().map_or(Timestamp::default(), |found| found.fetched_at);
         let from_origin = offered.learnt_from == Provenance::Origin;
         let valid = self.retired.is_none() && self.ends(at) >= Some(at);
@@ -465,12 +456,26 @@ impl KnownKey {
         if from_origin {
             self.learnt_from = Provenance::Origin;
         }
+        match (before, self.retired) {
+            (None, Some(expired_ts)) => Some(What::Retired { expired_ts }),
+            (Some(_), None) => Some(What::TakenBack),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
     }
 
     /// The end of the window, as far as it is believed at `now`.
     fn ends(&self, now: Timestamp) -> Option<Timestamp> {
         let document = self.document.as_ref()?;
         (!is_from_the_future(document, now)).then(|| window_end(document))
+    }
+}
+
+/// The form in which a document is kept.
+fn kept(stored: &StoredKeys) -> KeptDocument {
+    KeptDocument {
+        raw: stored.keys.raw().clone(),
+        fetched_at: stored.fetched_at,
+        source: stored.source.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is counted about keys. Labels are closed lists; a server's name is never one.
 
+mod history;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -7,6 +9,7 @@ use prometheus::{
     exponential_buckets,
 };
 
+pub(crate) use self::history::{HistoryMetrics, Unrecorded};
 use super::fetch::FetchError;
 use super::keyring::KeyAnswer;
 use super::known::label;
@@ -153,6 +156,8 @@ pub struct KeyMetrics {
     store_errors: IntCounterVec,
     queries: IntCounterVec,
     query_names: IntCounterVec,
+    /// What is put into histories, and what is not.
+    pub(crate) history: HistoryMetrics,
 }
 
 impl KeyMetrics {
@@ -196,6 +201,7 @@ impl KeyMetrics {
             store_errors: store_errors()?,
             queries: queries()?,
             query_names: query_names()?,
+            history: HistoryMetrics::new(registry)?,
         };
         let vectors = [
             &metrics.lookups,

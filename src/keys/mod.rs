@@ -6,6 +6,7 @@ mod backoff;
 pub mod budget;
 pub mod cache;
 pub mod fetch;
+pub mod history;
 pub mod inquiry;
 pub mod keyring;
 pub mod known;
@@ -15,7 +16,7 @@ pub mod rules;
 pub mod signing_key_file;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use cache::KeyCache;
 pub use fetch::{FetchError, KeyFetcher};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use super::keyring::KeyAnswer;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
@@ -249,9 +249,9 @@ impl Rulebook {
         Self(Arc::new(Book { settings, made: Mutex::new(made), in_force }))
     }
 
-    /// The rules at this moment.
-    pub fn in_force(&self) -> Arc<InForce> {
-        self.0.in_force.load_full()
+    /// The rules at this moment; not to be held for long.
+    pub fn in_force(&self) -> Guard<Arc<InForce>> {
+        self.0.in_force.load()
     }
 
     /// The rules that the settings make.

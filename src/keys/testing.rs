@@ -11,10 +11,11 @@ use tokio::sync::Semaphore;
 
 use super::cache::StoredKeys;
 use super::fetch::{FetchError, KeyFetcher, KeyRequest};
+use super::history::{Entry, KeptEntry};
 use super::metrics::KeyMetrics;
-use super::record::{ServerRecord, Source};
+use super::record::{KeptDocument, ServerRecord, Source};
 use super::rules::{Rulebook, Rules};
-use super::store::{KeyStore, StoreError, StoreSize};
+use super::store::{KeyStore, Saved, StoreError, StoreSize, lists};
 use crate::net::trace::Trace;
 use crate::net::transport::{FederationRequest, FederationResponse};
 use crate::net::{FederationTransport, NetError};
@@ -279,7 +280,8 @@ impl Drop for CountDrop {
 /// A store in memory.
 #[derive(Default)]
 pub(crate) struct MapStore {
-    records: Mutex<BTreeMap<ServerName, ServerRecord>>,
+    pub(crate) records: Mutex<BTreeMap<ServerName, ServerRecord>>,
+    pub(crate) histories: Mutex<BTreeMap<ServerName, Vec<Entry>>>,
     rules: Mutex<Rules>,
     failure: Mutex<Option<StoreError>>,
     loads: AtomicUsize,
@@ -289,6 +291,11 @@ impl MapStore {
     /// From now on, everything fails.
     pub(crate) fn fail(&self, error: StoreError) {
         *self.failure.lock().unwrap() = Some(error);
+    }
+
+    /// From now on, everything works again.
+    pub(crate) fn mend(&self) {
+        *self.failure.lock().unwrap() = None;
     }
 
     pub(crate) fn loads(&self) -> usize {
@@ -308,15 +315,65 @@ impl KeyStore for MapStore {
         Ok(self.records.lock().unwrap().get(server).cloned())
     }
 
-    async fn save(&self, server: &ServerName, record: ServerRecord) -> Result<(), StoreError> {
+    async fn save(
+        &self,
+        server: &ServerName,
+        record: ServerRecord,
+        entries: &[Entry],
+    ) -> Result<Saved, StoreError> {
         self.working()?;
         self.records.lock().unwrap().insert(server.clone(), record);
-        Ok(())
+        let mut histories = self.histories.lock().unwrap();
+        histories.entry(server.clone()).or_default().extend_from_slice(entries);
+        Ok(Saved { written: entries.len(), filled: false })
     }
 
-    async fn forget(&self, server: &ServerName) -> Result<bool, StoreError> {
+    async fn forget(
+        &self,
+        server: &ServerName,
+        at: Timestamp,
+    ) -> Result<Option<Saved>, StoreError> {
         self.working()?;
-        Ok(self.records.lock().unwrap().remove(server).is_some())
+        if self.records.lock().unwrap().remove(server).is_none() {
+            return Ok(None);
+        }
+        let mut histories = self.histories.lock().unwrap();
+        histories.entry(server.clone()).or_default().push(Entry::Flushed { at });
+        Ok(Some(Saved { written: 1, filled: false }))
+    }
+
+    async fn history(
+        &self,
+        server: &ServerName,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<KeptEntry>, StoreError> {
+        self.working()?;
+        let histories = self.histories.lock().unwrap();
+        let kept = |(number, entry): (u64, &Entry)| KeptEntry {
+            number,
+            entry: Ok(entry.clone()),
+            follows: true,
+            hash: [0; 32],
+        };
+        let entries = (0..).zip(histories.get(server).into_iter().flatten());
+        Ok(entries.filter(|(number, _)| *number >= from).take(max).map(kept).collect())
+    }
+
+    async fn document_of(
+        &self,
+        server: &ServerName,
+        id: &KeyId,
+        key: &VerifyKey,
+    ) -> Result<Option<KeptDocument>, StoreError> {
+        self.working()?;
+        let histories = self.histories.lock().unwrap();
+        let newest_first = histories.get(server).into_iter().flatten().rev();
+        let mut documents = newest_first.filter_map(|entry| match entry {
+            Entry::Shown { document, .. } => Some(document),
+            Entry::Flushed { .. } | Entry::Full { .. } => None,
+        });
+        Ok(documents.find(|document| lists(document, id, key)).cloned())
     }
 
     async fn servers(

@@ -15,6 +15,7 @@ use super::metrics::NotaryMetrics;
 use super::publish::Publisher;
 use super::query::Wanted;
 use crate::keys::Keyring;
+use crate::keys::budget::{Budget, Rates};
 use crate::keys::cache::StoredKeys;
 use crate::keys::keyring::Allowance;
 use crate::proto::ServerName;
@@ -23,6 +24,11 @@ use crate::proto::signing_keys::SigningKeys;
 
 /// Most servers in one question: the largest rooms have some thousand.
 pub const NAMES_MAX: usize = 10_000;
+
+/// How many servers strangers may ask for per second, and what is saved up: that of one question of the
+/// largest size.
+const NAMES_RATES: Rates = Rates { in_all: 2_000, per_network: 100 };
+const NAMES_BURST: Duration = Duration::from_secs(100);
 
 /// Servers of one question that are worked on at one time: as many as there are places for fetches of
 /// servers never seen before.
@@ -72,6 +78,7 @@ pub struct Notary {
     parts: NotaryParts,
     /// By the address of the document, which is held and so stays the only one there.
     signed: Cache<usize, Signed>,
+    names: Budget,
 }
 
 impl Notary {
@@ -82,14 +89,21 @@ impl Notary {
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let signed = Cache::builder().max_capacity(SIGNED_BYTES_MAX).weigher(weigh).build();
-        Self { parts, signed }
+        Self { parts, signed, names: Budget::new(NAMES_RATES, NAMES_BURST) }
     }
 
     /// The answer to a question of `client`: what there is, signed. Servers of which nothing can be
     /// had are left out (R66).
-    pub async fn answer(&self, wanted: Vec<Wanted>, client: IpAddr) -> Bytes {
+    ///
+    /// # Errors
+    /// When a stranger's network asks for too many: when to try again.
+    pub async fn answer(&self, wanted: Vec<Wanted>, client: IpAddr) -> Result<Bytes, Duration> {
         let client = client.to_canonical();
         let is_own = self.parts.own_clients.iter().any(|range| range.contains(&client));
+        if !is_own {
+            let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+            self.names.take(client, count).await.map_err(|(wait, _)| wait)?;
+        }
         let fetches = if is_own { NAMES_MAX } else { self.parts.fetches_per_query_max };
         let allowance = Allowance {
             client: (!is_own).then_some(client),
@@ -129,7 +143,7 @@ impl Notary {
                 "an answer would have had more than {ANSWER_BYTES_MAX} bytes"
             );
         }
-        text.into()
+        Ok(text.into())
     }
 
     /// The documents that are in memory and will do, and what else is wanted.

@@ -8,6 +8,7 @@ pub mod query;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -31,6 +32,8 @@ pub enum KeyServerError {
     Query(QueryError),
     /// The homeserver's keys have not been had yet.
     NoDocument,
+    /// The client's network asks for too many keys; when to try again.
+    TooMany(Duration),
 }
 
 impl KeyServer {
@@ -48,7 +51,7 @@ impl KeyServer {
     /// it.
     ///
     /// # Errors
-    /// When the question is malformed.
+    /// When the question is malformed, or there are too many.
     pub async fn query_by_get(
         &self,
         path: &str,
@@ -57,7 +60,7 @@ impl KeyServer {
     ) -> Option<Result<Bytes, KeyServerError>> {
         let notary = self.notary.as_ref()?;
         Some(match query::of_get(path, query) {
-            Ok(wanted) => Ok(notary.answer(vec![wanted], client).await),
+            Ok(wanted) => answered(notary.answer(vec![wanted], client).await),
             Err(error) => Err(KeyServerError::Query(error)),
         })
     }
@@ -65,7 +68,7 @@ impl KeyServer {
     /// The answer to `POST /_matrix/key/v2/query`; none if the homeserver gives it.
     ///
     /// # Errors
-    /// When the question is malformed.
+    /// When the question is malformed, or there are too many.
     pub async fn query_by_post(
         &self,
         body: &[u8],
@@ -73,8 +76,12 @@ impl KeyServer {
     ) -> Option<Result<Bytes, KeyServerError>> {
         let notary = self.notary.as_ref()?;
         Some(match query::of_post(body, answer::NAMES_MAX) {
-            Ok(wanted) => Ok(notary.answer(wanted, client).await),
+            Ok(wanted) => answered(notary.answer(wanted, client).await),
             Err(error) => Err(KeyServerError::Query(error)),
         })
     }
+}
+
+fn answered(answer: Result<Bytes, Duration>) -> Result<Bytes, KeyServerError> {
+    answer.map_err(KeyServerError::TooMany)
 }

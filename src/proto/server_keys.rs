@@ -130,6 +130,12 @@ impl UnverifiedServerKeys {
         &self.keys.server_name
     }
 
+    /// Whether it lists `key` under `id`, among the current or the retired keys.
+    pub fn lists(&self, id: &KeyId, key: &VerifyKey) -> bool {
+        let old = self.keys.old_verify_keys.get(id).map(|old| &old.key);
+        self.keys.verify_keys.get(id) == Some(key) || old == Some(key)
+    }
+
     /// Checks name and self-signature (R51, R52) and lets go of banned keys (R48).
     pub fn verify(
         self,

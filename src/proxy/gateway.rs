@@ -284,12 +284,18 @@ impl ClientConnection {
             }
             _ => None,
         };
-        Some(answer?.map_err(|error| match error {
-            KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
-            KeyServerError::NoDocument => Refusal::new(
-                Rejection::HomeserverUnavailable,
-                "the homeserver's own keys have not been had yet",
-            ),
+        Some(answer?.map_err(|error| {
+            match error {
+                KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
+                KeyServerError::TooMany(wait) => {
+                    Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
+                        .retry_after(wait)
+                }
+                KeyServerError::NoDocument => Refusal::new(
+                    Rejection::HomeserverUnavailable,
+                    "the homeserver's own keys have not been had yet",
+                ),
+            }
         }))
     }
 

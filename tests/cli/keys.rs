@@ -30,13 +30,103 @@ pub(crate) fn kept_keys(files: &Files) -> (String, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let store = FileStore::open(&path, Timestamp::from_ms(0)).expect("a store").store;
     let server = ServerName::parse("a.example").expect("a name");
-    runtime.block_on(store.save(&server, record)).expect("saved");
+    runtime.block_on(store.save(&server, record, &[])).expect("saved");
     let settings = format!(
         "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
          [admin]\naddress = \"127.0.0.1:1\"\n[keys]\nstore = {:?}\n",
         path.to_str().expect("UTF-8")
     );
     (files.write("fedgate.toml", &settings), shown)
+}
+
+/// A file of keys with the history of one server, as a gate has left it: its key was seen, and later
+/// seen retired. The name of the settings, and the key.
+fn kept_history(files: &Files) -> (String, String) {
+    use fedgate::keys::history::{Entry, Event, What};
+    use fedgate::keys::record::{KeptDocument, ServerRecord, Source};
+    use fedgate::keys::store::{FileStore, KeyStore as _};
+    use fedgate::proto::{KeyId, ServerName, Timestamp, ed25519::SigningKey, sign::sign_json};
+
+    let (config, _) = kept_keys(files);
+    let store = FileStore::open(&files.0.path().join("keys.redb"), Timestamp::from_ms(0));
+    let store = store.expect("a store").store;
+    let server = ServerName::parse("old.example").expect("a name");
+    let [old, new] = [7, 8].map(|seed| SigningKey::from_seed(&[seed; 32]));
+    let [one, two] = ["ed25519:1", "ed25519:2"].map(|id| KeyId::parse(id).expect("an ID"));
+    let shown = |at, document: serde_json::Value, signer: (&KeyId, &SigningKey), events| {
+        let raw = document.to_string().into_bytes();
+        let raw = sign_json(&raw, &server, signer.0, signer.1).expect("signed").into();
+        let fetched_at = Timestamp::from_ms(at);
+        let document = KeptDocument { raw, fetched_at, source: Source::Origin };
+        Entry::Shown { document, events }
+    };
+    let event =
+        |id: &KeyId, key: &SigningKey, what| Event { id: id.clone(), key: key.verify_key(), what };
+    let first = json!({
+        "server_name": "old.example", "valid_until_ts": 1_767_312_000_000_u64,
+        "verify_keys": { "ed25519:1": { "key": old.verify_key().to_base64() } },
+    });
+    let expired_ts = 1_767_225_661_000;
+    let later = json!({
+        "server_name": "old.example", "valid_until_ts": 1_767_312_000_000_u64,
+        "verify_keys": { "ed25519:2": { "key": new.verify_key().to_base64() } },
+        "old_verify_keys": {
+            "ed25519:1": { "key": old.verify_key().to_base64(), "expired_ts": expired_ts }
+        },
+    });
+    let retired = What::Retired { expired_ts: Timestamp::from_ms(expired_ts) };
+    let events = vec![event(&one, &old, retired), event(&two, &new, What::FirstSeen)];
+    let entries = [
+        shown(1_767_225_600_000, first, (&one, &old), vec![event(&one, &old, What::FirstSeen)]),
+        shown(1_767_225_662_000, later, (&two, &new), events),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(store.save(&server, ServerRecord::default(), &entries)).expect("saved");
+    (config, old.verify_key().to_base64())
+}
+
+#[test]
+fn a_history_is_printed_and_checked() {
+    let files = Files::new();
+    let (config, key) = kept_history(&files);
+    let new = fedgate::proto::ed25519::SigningKey::from_seed(&[8; 32]).verify_key().to_base64();
+    let lines = |verdict: &str| {
+        format!(
+            "{verdict}2026-01-01 00:00:00 UTC  first_seen    ed25519:1 {key}  origin\n\
+             {verdict}2026-01-01 00:01:02 UTC  retired       ed25519:1 {key}, since 2026-01-01 \
+             00:01:01 UTC  origin\n\
+             {verdict}2026-01-01 00:01:02 UTC  first_seen    ed25519:2 {new}  origin\n"
+        )
+    };
+    let history = ["keys", "history", "old.example", "--config", &config];
+    assert_eq!(stdout(&history, 0), lines(""));
+    let verified = [&history[..], &["--verify"]].concat();
+    let said = stdout(&verified, 0);
+    let rest = said.strip_prefix(&lines("OK   ")).expect(&said);
+    let hash = rest.strip_prefix("2 entries, all of them right; the last has the hash ");
+    assert_eq!(hash.expect(&said).len(), 44, "{said}");
+    let shown = json(&[&verified[..], &["--json"]].concat(), 0);
+    let entry = shown.pointer("/entries/1").expect("an entry");
+    assert_eq!(entry["wrong"], json!(null));
+    assert_eq!(entry["hash"], hash.expect(&said).trim_end());
+    assert!(text(entry, "document").contains("valid_until_ts"));
+    let nothing = stdout(&["keys", "history", "b.example", "--config", &config], 1);
+    assert_eq!(nothing, "nothing is recorded of b.example\n");
+
+    // A banned key's signature counts no more, nor does the key.
+    stdout(&["keys", "ban", "--key", &new, "--config", &config], 0);
+    let said = stdout(&verified, 1);
+    assert!(said.starts_with("OK   2026") && said.contains("\nBAD  2026"), "{said}");
+    assert!(said.contains("\n     the key document carries no valid signature"), "{said}");
+    assert!(said.contains("2 entries, 1 of them BAD; "), "{said}");
+
+    let running = Running::start(&config);
+    assert_eq!(running.keys(&history[1..], 0), lines(""));
+    assert_eq!(running.keys(&verified[1..], 1), said);
+    let flushed = ["flush", "old.example", "--config", &config];
+    running.keys(&flushed, 0);
+    let said = running.keys(&history[1..], 0);
+    assert!(said.starts_with(&lines("")) && said.contains("  flushed       all"), "{said}");
 }
 
 #[test]

@@ -304,6 +304,31 @@ fn check_is_content_when_everything_is_there() {
 }
 
 #[test]
+fn check_reads_signing_keys_and_tokens() {
+    let files = Files::new();
+    let seed = "ed25519 a_own CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk\n";
+    let (key, token) = (files.write("own.key", seed), files.write("token", "short"));
+    let settings = format!(
+        "server_name = \"example.org\"\nhomeserver = \"http://127.0.0.1:2\"\n\
+         [keys]\nstore = \"\"\n[admin]\naddress = \"127.0.0.1:1\"\ntoken_file = {token:?}\n\
+         [key_server]\nsigning_key_file = {key:?}\nnotary_key_file = \"/nonexistent\"\n"
+    );
+    let config = files.write("fedgate.toml", &settings);
+    let report = json(&["check", "--json", "--config", &config], 1);
+    let found = |name: &str| -> Vec<(String, String)> {
+        let checks = report["checks"].as_array().expect("a list").iter();
+        let named = checks.filter(|check| check["name"] == name);
+        named.map(|check| (text(check, "result").into(), text(check, "detail").into())).collect()
+    };
+    let keys = found("signing keys");
+    assert!(keys[0].1.contains("ed25519:a_own"), "{keys:?}");
+    assert_eq!(keys[1].0, "fail");
+    assert!(keys.iter().all(|(_, detail)| !detail.contains("CQkJ")), "{keys:?}");
+    let tokens = found("admin token");
+    assert!(tokens[0].0 == "fail" && tokens[0].1.contains("fewer than 20"), "{tokens:?}");
+}
+
+#[test]
 fn check_looks_at_the_file_of_keys_and_leaves_it() {
     let files = Files::new();
     keys::kept_keys(&files);

@@ -76,6 +76,38 @@ async fn a_ban_holds_from_then_on_and_over_a_restart() {
 }
 
 #[tokio::test]
+async fn the_history_of_a_server_is_told() {
+    let homeserver = Homeserver::start().await;
+    let files = tempfile::tempdir().unwrap();
+    let store = files.path().join("keys.redb").display().to_string();
+    let gate = Gate::start_with(&homeserver, GateOptions { store, ..GateOptions::default() }).await;
+    let origin = gate.origin("origin.example");
+    assert_eq!(ask(&gate, &origin).await.status, 200);
+    let path = "/keys/origin.example/history";
+    let history = api(&gate, "GET", &format!("{path}?from=0&verify=true"), None).await.json();
+    let entry = &history["entries"][0];
+    let event = json!([{
+        "event": "first_seen",
+        "key_id": origin.key_id.as_str(),
+        "key": origin.key.verify_key().to_base64(),
+    }]);
+    assert_eq!((&entry["events"], &entry["wrong"]), (&event, &Value::Null), "{history:#}");
+    assert_eq!((&entry["source"], &entry["number"]), (&json!("origin"), &json!(0)));
+    assert_eq!(history["next"], 1);
+    let end = api(&gate, "GET", &format!("{path}?from=1"), None).await.json();
+    assert_eq!(end, json!({ "server_name": "origin.example", "entries": [], "next": null }));
+    for (method, path, status) in [
+        ("GET", "/keys/b.example/history", 404),
+        ("GET", "/keys/origin.example/history?from=x", 400),
+        ("GET", "/keys/origin.example/history?verify=perhaps", 400),
+        ("DELETE", "/keys/origin.example/history", 405),
+    ] {
+        let answer = api(&gate, method, path, None).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn keys_are_listed_flushed_and_refreshed() {
     let homeserver = Homeserver::start().await;
     let gate = Gate::start(&homeserver).await;
@@ -101,6 +133,8 @@ async fn keys_are_listed_flushed_and_refreshed() {
     assert_eq!(nobody.status, 502);
     assert!(nobody.json()["error"].as_str().unwrap().contains("origin: "), "{nobody:?}");
 
+    let history = api(&gate, "GET", "/keys/origin.example/history?verify=true", None).await;
+    assert_eq!(history.status, 503, "there is no store: {history:?}");
     let flushed = api(&gate, "DELETE", "/keys/origin.example", None).await.json();
     assert_eq!(flushed["flushed"][0]["key_id"], origin.key_id.as_str());
     let again = api(&gate, "DELETE", "/keys/origin.example", None).await;

@@ -1,6 +1,8 @@
 //! Every refusal over real sockets: what the peer is told, what is counted, that the homeserver is
 //! left alone, and what becomes of the client's connection.
 
+mod gone;
+
 use std::io::Error as IoError;
 
 use bytes::Bytes;
@@ -44,6 +46,8 @@ enum World {
     Banned,
     /// The gate is a notary.
     Notary,
+    /// The same, and has been asked for much just now.
+    NotaryInUse,
     /// All memory for bodies is in use.
     Full,
     HomeserverGone,
@@ -226,6 +230,11 @@ fn provoke(rejection: Rejection) -> Option<Case> {
         Rejection::Overloaded => case_in(World::Full, put(object, object), Reusable).map(|c| {
             Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 100", ..c }
         }),
+        Rejection::RateLimited => case_in(
+            World::NotaryInUse,
+            sent("POST", "/_matrix/key/v2/query").body(ten_thousand_names().as_bytes()),
+            Reusable,
+        ),
         Rejection::RequestMalformed => only_on_http1(case(
             raw("GET / HTTP/1.1\r\nHost: gate.example\r\nHost: other.example\r\n\r\n"),
             Closed,
@@ -287,6 +296,7 @@ async fn homeserver_setting(world: World, silent: &Silent) -> Option<String> {
         World::Ordinary
         | World::Banned
         | World::Notary
+        | World::NotaryInUse
         | World::OriginGone
         | World::DocumentExpired
         | World::KeyRetired
@@ -312,6 +322,7 @@ fn publish(world: World, gate: &Gate) {
         World::Ordinary
         | World::Banned
         | World::Notary
+        | World::NotaryInUse
         | World::Full
         | World::HomeserverGone
         | World::HomeserverSilent => origin.document(),
@@ -337,6 +348,22 @@ async fn fill(gate: &Gate, over: Over) -> Client {
     client
 }
 
+fn ten_thousand_names() -> String {
+    let names: Vec<String> = (0..10_000).map(|n| format!("\"s{n}.example\":{{}}")).collect();
+    format!("{{\"server_keys\":{{{}}}}}", names.join(","))
+}
+
+/// Has a notary asked for as many servers as one network may.
+async fn ask_for_much(gate: &Gate, over: Over) {
+    let mut client = match over {
+        Over::Plain => Client::plain(gate.address).await,
+        Over::Tls | Over::Http2 => Client::tls(gate.address, gate.ca.as_ref().unwrap()).await,
+    };
+    let body = ten_thousand_names();
+    let answer = client.request("POST", "/_matrix/key/v2/query", &[], Some(body.as_bytes())).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
 fn check(answer: &Answer, rejection: Rejection, context: &str) {
     assert_eq!(answer.status, rejection.status().as_u16(), "{context}");
     let mut text = rejection.public_text().to_owned();
@@ -347,7 +374,7 @@ fn check(answer: &Answer, rejection: Rejection, context: &str) {
     assert_eq!(answer.json(), told, "{context}");
     assert_eq!(answer.headers["content-type"], "application/json", "{context}");
     let retry_after = answer.headers.get("retry-after").map(|v| v.to_str().unwrap());
-    if answer.status == 503 {
+    if matches!(answer.status, 429 | 503) {
         assert!(retry_after.unwrap().parse::<u32>().unwrap() > 0, "{context}");
     } else {
         assert_eq!(retry_after, None, "{context}");
@@ -377,12 +404,21 @@ async fn run(rejection: Rejection, case: &Case, over: Over) {
     let options = GateOptions {
         tls: over != Over::Plain,
         settings: case.settings,
-        keys: if matches!(case.world, World::Banned) {
-            "banned_servers = [\"origin.example\"]"
-        } else {
-            ""
+        keys: match case.world {
+            World::Banned => "banned_servers = [\"origin.example\"]",
+            World::NotaryInUse => {
+                "first_seen_per_second = 1000\nfirst_seen_per_second_per_network = 1000"
+            }
+            World::Ordinary
+            | World::OriginGone
+            | World::DocumentExpired
+            | World::KeyRetired
+            | World::Notary
+            | World::Full
+            | World::HomeserverGone
+            | World::HomeserverSilent => "",
         },
-        key_server: if matches!(case.world, World::Notary) {
+        key_server: if matches!(case.world, World::Notary | World::NotaryInUse) {
             "queries = \"answer\"\nnotary_key_file = \"DIR/own.key\""
         } else {
             ""
@@ -393,6 +429,9 @@ async fn run(rejection: Rejection, case: &Case, over: Over) {
     let gate = Gate::start_with(&homeserver, options).await;
     publish(case.world, &gate);
     gate.origin("good.example");
+    if case.world == World::NotaryInUse {
+        ask_for_much(&gate, over).await;
+    }
     let _held = if case.world == World::Full { Some(fill(&gate, over).await) } else { None };
     let connections = homeserver.connections();
 
@@ -416,7 +455,7 @@ async fn run_all(over: Over) {
             None => skipped.push(rejection),
         }
     }
-    // `client_gone` has a test of its own below. `internal_error` stands for what cannot happen as
+    // `client_gone` has tests of its own. `internal_error` stands for what cannot happen as
     // far as anybody knows; how it would be answered is tested beside `Answer`. On HTTP/2 a head
     // that is slow or broken ends in the library, as a connection or stream error.
     match over {
@@ -448,32 +487,4 @@ async fn every_refusal_over_http1_in_tls() {
 #[tokio::test]
 async fn every_refusal_over_http2() {
     run_all(Over::Http2).await;
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_while_the_homeserver_works_is_counted_as_gone() {
-    let homeserver = Homeserver::start().await;
-    let silent = Silent::bind().await;
-    let options = GateOptions { homeserver: Some(silent.setting()), ..GateOptions::default() };
-    let gate = Gate::start_with(&homeserver, options).await;
-    gate.origin("origin.example");
-    let mut client = Client::plain(gate.address).await;
-    client.send(&get().http1()).await;
-    let _working = within("the request", silent.head()).await;
-    drop(client);
-    let refusals = within("the count", gate.refused()).await;
-    assert_eq!(refusals, [("client_gone".to_owned(), 1.0)]);
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_amid_its_body_is_counted_as_gone() {
-    let homeserver = Homeserver::start().await;
-    let gate = Gate::start(&homeserver).await;
-    gate.origin("origin.example");
-    let mut client = Client::plain(gate.address).await;
-    client.send(&put(b"{}", b"{").header("content-length", "2").http1()).await;
-    drop(client);
-    let refusals = within("the count", gate.refused()).await;
-    assert_eq!(refusals, [("client_gone".to_owned(), 1.0)]);
-    assert_eq!(homeserver.connections(), 0);
 }

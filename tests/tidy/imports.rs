@@ -39,6 +39,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
             "src/app/keys.rs",
             "src/gate/metrics.rs",
             "src/keys/metrics.rs",
+            "src/keys/metrics/history.rs",
             "src/notary/metrics.rs",
             "src/net/metrics.rs",
             "src/proxy/metrics.rs",

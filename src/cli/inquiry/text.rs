@@ -238,7 +238,7 @@ impl Page {
 }
 
 /// `text`, which others may have written, fit for a terminal: printable ASCII, and not too long.
-fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     let mut plain = String::new();
     for char in text.chars().take(CHARS_MAX) {
         if char == ' ' || char.is_ascii_graphic() {

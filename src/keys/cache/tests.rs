@@ -20,7 +20,7 @@ async fn documents_of_one_server_come_together() {
     server.keys.clear();
     server.add_key("ed25519:2");
     let inserted = cache.insert(server.stored(at(1), Provenance::Origin), MODE, None);
-    assert_eq!(inserted.collisions, vec![]);
+    assert_eq!(inserted.news.collisions, []);
     let known = cache.get(&server.name, at(2)).unwrap();
     for known in [known, inserted.known] {
         let KeyAnswer::Valid(key) = known.answer(&key_id("ed25519:1"), at(2)) else {

@@ -108,7 +108,7 @@ impl Inner {
         }
         if let Some(client) = allowance.client {
             let budget = if is_known { &self.notary_budget } else { &self.budget };
-            if budget.take(client).await.is_err() {
+            if budget.take(client, 1).await.is_err() {
                 self.parts.metrics.first_seen_refused.inc();
                 return false;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     BUSY_RETRY, FIRST_SEEN_LANE, Inner, KNOWN_LANE, KeyAnswer, KeyringParts, KeysUnavailable, Look,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::{FetchError, KeyFetcher, KeyRequest};
+use crate::keys::history::Entry;
 use crate::keys::known::KnownKeys;
 use crate::keys::record::Source;
 use crate::net::NetError;
@@ -23,10 +24,6 @@ use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// A running fetch; every clone resolves to its end.
 pub(super) type Flight = Shared<BoxFuture<'static, FlightEnd>>;
-
-/// How long a fetch waits for its result to be on disk. Memory has it already; a disk that hangs
-/// must not hold up the request.
-const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a fetch is to find.
 #[derive(Clone, Debug)]
@@ -83,6 +80,8 @@ struct Findings {
     origin_spoke: bool,
     /// Whether a document has been added.
     changed: bool,
+    /// What is new about the documents, for the history.
+    entries: Vec<Entry>,
     /// One entry per source that has not given a usable key.
     causes: Vec<String>,
     /// When the first source was asked.
@@ -116,7 +115,12 @@ impl Inner {
         end.boxed().shared()
     }
 
-    async fn fly(&self, server: &ServerName, mut quest: Quest, deadline: Instant) -> FlightEnd {
+    async fn fly(
+        self: &Arc<Self>,
+        server: &ServerName,
+        mut quest: Quest,
+        deadline: Instant,
+    ) -> FlightEnd {
         let now = self.parts.clock.now();
         let known = if quest.refresh_after.is_some() {
             self.known_unused(server, now).await
@@ -141,9 +145,13 @@ impl Inner {
             return FlightEnd::Unavailable(KeysUnavailable { retry_after: BUSY_RETRY, causes });
         };
         let in_flight = self.parts.metrics.fetch_in_flight();
-        let findings = self.ask_hedged(server, &quest, known, deadline).await;
+        let mut findings = self.ask_hedged(server, &quest, known, deadline).await;
         drop(in_flight);
-        self.save(server, &findings).await;
+        if let Some(known) = &findings.known
+            && findings.changed
+        {
+            self.save(server, known, std::mem::take(&mut findings.entries)).await;
+        }
         let end = self.judge(server, &quest, findings).await;
         self.show_sizes().await;
         end
@@ -176,6 +184,7 @@ impl Inner {
             known,
             origin_spoke: false,
             changed: false,
+            entries: Vec::new(),
             causes: Vec::new(),
             since: self.parts.clock.now(),
         };
@@ -315,7 +324,8 @@ impl Inner {
             let stored = StoredKeys { keys, fetched_at, source: source.clone() };
             let base = findings.known.as_ref();
             let inserted = self.parts.cache.insert(stored, binding, base);
-            for collision in inserted.collisions {
+            findings.entries.extend(inserted.news.entry);
+            for collision in inserted.news.collisions {
                 self.parts.metrics.collided(source.kind());
                 tracing::warn!(
                     target: "fedgate::keys",
@@ -327,31 +337,6 @@ impl Inner {
             }
             findings.known = Some(inserted.known);
             findings.changed = true;
-        }
-    }
-
-    /// Puts what has been learnt on disk.
-    async fn save(&self, server: &ServerName, findings: &Findings) {
-        let (Some(store), Some(known), true) =
-            (&self.parts.store, &findings.known, findings.changed)
-        else {
-            return;
-        };
-        match timeout(SAVE_TIMEOUT, store.save(server, known.to_record())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                self.parts.metrics.store_failed(&error);
-                tracing::warn!(
-                    target: "fedgate::keys",
-                    %server,
-                    %error,
-                    "keys are in memory only until this is mended"
-                );
-            }
-            // It is queued, and written as soon as the disk takes it.
-            Err(_elapsed) => {
-                tracing::warn!(target: "fedgate::keys", %server, "the store of keys is slow");
-            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! An operator's look at one server, with what this keyring knows of it.
 
+use std::sync::Arc;
+
 use super::Keyring;
 use crate::keys::backoff::Memory;
 use crate::keys::inquiry::{
@@ -12,7 +14,8 @@ impl Keyring {
     /// and neither memory nor store learn from it.
     pub async fn inquire(&self, server: &ServerName, ids: &[KeyId]) -> Inquiry {
         let before = self.beforehand(server).await;
-        let (parts, rules) = (&self.0.parts, self.0.parts.rules.in_force());
+        let parts = &self.0.parts;
+        let rules = Arc::clone(&parts.rules.in_force());
         let (stages, policy, clock) = (&parts.stages, &parts.policy, parts.clock.as_ref());
         Inquirer { stages, policy, rules: &rules, clock }.ask(server, ids, before).await
     }
@@ -20,7 +23,8 @@ impl Keyring {
     /// The same without asking anybody.
     pub async fn look_at(&self, server: &ServerName) -> Inquiry {
         let before = self.beforehand(server).await;
-        let (parts, rules) = (&self.0.parts, self.0.parts.rules.in_force());
+        let parts = &self.0.parts;
+        let rules = Arc::clone(&parts.rules.in_force());
         let (policy, clock) = (&parts.policy, parts.clock.as_ref());
         Inquirer { stages: &[], policy, rules: &rules, clock }.look(server, before)
     }

@@ -100,7 +100,7 @@ impl Keyring {
         };
         let known = inner.known_unused(server, inner.parts.clock.now()).await;
         let forgotten = match &inner.parts.store {
-            Some(store) => store.forget(server).await.map(drop),
+            Some(store) => inner.forget(store.as_ref(), server).await,
             None => Ok(()),
         };
         inner.flushes.fetch_add(1, Ordering::SeqCst);

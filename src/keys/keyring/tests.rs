@@ -14,6 +14,7 @@ use crate::proto::validity::Provenance;
 mod agreement;
 mod bounds;
 mod hedging;
+mod history;
 mod querying;
 mod refreshing;
 mod ruled;
@@ -106,10 +107,7 @@ const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const HEAD_START: Duration = Duration::from_secs(1);
 
 fn policy() -> KeyPolicy {
-    KeyPolicy {
-        first_seen: FirstSeenRates { in_all: 10_000, per_network: 10_000 },
-        ..KeyPolicy::default()
-    }
+    KeyPolicy { first_seen: Rates { in_all: 10_000, per_network: 10_000 }, ..KeyPolicy::default() }
 }
 
 fn server() -> TestServer {

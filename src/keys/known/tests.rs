@@ -174,10 +174,10 @@ fn r62_a_changed_body_does_not_replace_an_origin_learnt_one() {
         let mut known = KnownKeys::default();
         let first = server().stored(at(0), Origin);
         let key = first.keys.verify_keys()[&key_id(ID)].clone();
-        assert_eq!(known.add(first, BindingMode::Enforce), []);
+        assert_eq!(known.add(first, BindingMode::Enforce).collisions, []);
         let other = server_with_other_body().stored(at(1), provenance);
         let offered = other.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(other, BindingMode::Enforce);
+        let collisions = known.add(other, BindingMode::Enforce).collisions;
         let expected = Collision {
             server: server().name,
             id: key_id(ID),
@@ -205,7 +205,7 @@ fn r62_the_origin_replaces_what_only_others_said() {
         let before = valid_key(&known, at(0));
         let honest = server().stored(at(1), provenance);
         let key = honest.keys.verify_keys()[&key_id(ID)].clone();
-        let collisions = known.add(honest, BindingMode::Enforce);
+        let collisions = known.add(honest, BindingMode::Enforce).collisions;
         assert_eq!(collisions.len(), 1);
         assert_eq!(collisions[0].replaced, replaced, "{learnt_from:?} {provenance:?}");
         assert_eq!(valid_key(&known, at(2)), if replaced { key } else { before });
@@ -221,9 +221,8 @@ fn r62_a_key_the_origin_has_confirmed_stays_confirmed() {
     let mut longer = server();
     longer.valid_until = at(3 * DAY);
     known.add(longer.stored(at(2), Notary), BindingMode::Enforce);
-    let collisions =
-        known.add(server_with_other_body().stored(at(3), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced);
+    let news = known.add(server_with_other_body().stored(at(3), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced);
     assert_eq!(valid_key(&known, at(4)), key);
 }
 
@@ -234,7 +233,8 @@ fn r62_an_old_key_with_another_body_is_a_collision_too() {
     let mut other = server_with_other_body();
     other.add_key("ed25519:2");
     other.retire(ID, at(1));
-    assert_eq!(known.add(other.stored(at(2), Origin), BindingMode::Enforce).len(), 1);
+    let news = known.add(other.stored(at(2), Origin), BindingMode::Enforce);
+    assert_eq!(news.collisions.len(), 1);
     valid_key(&known, at(3));
 }
 
@@ -287,13 +287,12 @@ fn r62_the_origin_does_not_replace_a_provisional_key_past_its_window() {
     known.add(server().stored(at(0), Notary), BindingMode::Enforce);
     let mut later = server_with_other_body();
     later.valid_until = at(99 * DAY);
-    let collisions = known.add(later.stored(at(8 * DAY), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced);
+    let news = known.add(later.stored(at(8 * DAY), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced);
     let mut known = KnownKeys::default();
     known.add(retired_server().stored(at(0), Notary), BindingMode::Enforce);
-    let collisions =
-        known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
-    assert!(!collisions[0].replaced, "nor a retired one");
+    let news = known.add(server_with_other_body().stored(at(1), Origin), BindingMode::Enforce);
+    assert!(!news.collisions[0].replaced, "nor a retired one");
 }
 
 #[test]
@@ -385,4 +384,77 @@ fn a_stored_document_does_not_speak_for_another_body() {
     record.bindings[0].key = server_with_other_body().checked().verify_keys()[&key_id(ID)].clone();
     let (read, refused) = KnownKeys::from_record(record, &server().name, &no_bans());
     assert_eq!((read.answer(&key_id(ID), at(1)), refused.len()), (KeyAnswer::Unknown, 0));
+}
+
+/// What a document brings, as pairs of key ID and word; empty when there is no entry.
+fn news(known: &mut KnownKeys, stored: StoredKeys, mode: BindingMode) -> Vec<(String, String)> {
+    let (raw, at, source) = (stored.keys.raw().clone(), stored.fetched_at, stored.source.clone());
+    let name = stored.keys.server_name().clone();
+    let Some(entry) = known.add(stored, mode).entry else { return Vec::new() };
+    assert_eq!(entry.verify(&name, &no_bans()), Ok(()));
+    let Entry::Shown { document, events } = entry else { panic!("{entry:?}") };
+    assert_eq!(document, KeptDocument { raw, fetched_at: at, source });
+    let told = |event: &Event| (event.id.to_string(), event.what.kind().label().to_owned());
+    events.iter().map(told).collect()
+}
+
+fn told(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(id, word)| ((*id).to_owned(), (*word).to_owned())).collect()
+}
+
+#[test]
+fn a_history_tells_of_first_sights_retirements_and_their_end_and_of_no_renewal() {
+    const MODE: BindingMode = BindingMode::Enforce;
+    let mut known = KnownKeys::default();
+    let first = news(&mut known, server().stored(at(0), Origin), MODE);
+    assert_eq!(first, told(&[(ID, "first_seen")]));
+    let mut longer = server();
+    longer.valid_until = at(2 * DAY);
+    for provenance in [Origin, Notary, Homeserver] {
+        let renewed = news(&mut known, longer.stored(at(1), provenance), MODE);
+        assert_eq!(renewed, told(&[]));
+    }
+    let by_notary = news(&mut known, retired_server().stored(at(2), Notary), MODE);
+    assert_eq!(by_notary, told(&[("ed25519:2", "first_seen")]), "a notary retires no valid key");
+    let retired = news(&mut known, retired_server().stored(at(3), Origin), MODE);
+    assert_eq!(retired, told(&[(ID, "retired")]));
+    assert_eq!(news(&mut known, retired_server().stored(at(4), Origin), MODE), told(&[]));
+    let back = news(&mut known, server().stored(at(5), Origin), MODE);
+    assert_eq!(back, told(&[(ID, "taken_back")]));
+    let mut known = KnownKeys::default();
+    let both = news(&mut known, retired_server().stored(at(0), Notary), MODE);
+    let both_told = [(ID, "first_seen"), (ID, "retired"), ("ed25519:2", "first_seen")];
+    assert_eq!(both, told(&both_told), "in one entry");
+}
+
+#[test]
+fn a_history_tells_of_another_body_once() {
+    for (mode, sources, word) in [
+        (BindingMode::Enforce, [Origin, Origin], "changed"),
+        (BindingMode::Observe, [Origin, Origin], "changed"),
+        (BindingMode::Enforce, [Notary, Origin], "changed"),
+        (BindingMode::Enforce, [Notary, Notary], "changed"),
+        (BindingMode::Enforce, [Origin, Notary], "disagreement"),
+        (BindingMode::Enforce, [Notary, Homeserver], "disagreement"),
+    ] {
+        let mut known = KnownKeys::default();
+        known.add(server().stored(at(0), sources[0]), mode);
+        let other = server_with_other_body().stored(at(1), sources[1]);
+        let replaces = known.clone().add(other.clone(), mode).collisions[0].replaced;
+        let what = news(&mut known, other, mode);
+        assert_eq!(what, told(&[(ID, word)]), "{mode:?} {sources:?}");
+        let mut later = server_with_other_body();
+        later.valid_until = at(2 * DAY);
+        assert_eq!(news(&mut known, later.stored(at(2), sources[1]), mode), told(&[]));
+        let first = news(&mut known, server().stored(at(3), Homeserver), mode);
+        assert_eq!(first, told(&[]), "who was right is known: {replaces}");
+    }
+    let mut known = KnownKeys::default();
+    known.add(server().stored(at(0), Notary), BindingMode::Enforce);
+    let mut other = server_with_other_body();
+    other.add_key("ed25519:2");
+    other.retire(ID, at(1));
+    let both = news(&mut known, other.stored(at(2), Origin), BindingMode::Enforce);
+    let both_told = [(ID, "changed"), (ID, "retired"), ("ed25519:2", "first_seen")];
+    assert_eq!(both, told(&both_told), "retired under its new body");
 }

@@ -1,5 +1,7 @@
 //! Records and rules as bytes: JSON behind a checksum, so that damage is seen rather than believed.
 
+pub(super) mod history;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -60,7 +62,7 @@ enum ProvenanceForm {
     Origin,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum SourceForm {
     Homeserver,

@@ -2,6 +2,7 @@
 
 mod database;
 mod failure;
+mod history;
 mod inspect;
 mod names;
 #[cfg(test)]
@@ -25,11 +26,13 @@ use self::database::{Database, RULES, RULES_NAME, SERVERS};
 use self::failure::{Failure, guarded};
 pub use self::inspect::{Inspection, inspect};
 use self::writer::{Change, Writer};
-use super::encode;
-use super::{KeyStore, StoreError, StoreSize};
-use crate::keys::record::ServerRecord;
+use super::encode::{self, history::Draft};
+use super::{KeyStore, Saved, StoreError, StoreSize, lists};
+use crate::keys::history::{Entry, KeptEntry};
+use crate::keys::record::{KeptDocument, ServerRecord};
 use crate::keys::rules::Rules;
-use crate::proto::{ServerName, Timestamp};
+use crate::proto::ed25519::VerifyKey;
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// Who may read and write a file we create: its owner. Records hold no secrets, but whoever writes
 /// them decides which keys count.
@@ -98,6 +101,11 @@ impl FileStore {
         })?
     }
 
+    fn drafts(&self, server: &ServerName, entries: &[Entry]) -> Result<Vec<Draft>, StoreError> {
+        let drafts = entries.iter().map(Draft::of).collect::<Result<_, _>>();
+        drafts.map_err(|cause| self.unfit(&format!("the history of {server}"), &cause))
+    }
+
     fn damaged(&self, what: &str, cause: &str, fix: &str) -> StoreError {
         StoreError::Damaged(format!("keys.store = {:?}: {what}: {cause}; {fix}", self.path))
     }
@@ -129,14 +137,47 @@ impl KeyStore for FileStore {
         }
     }
 
-    async fn save(&self, server: &ServerName, record: ServerRecord) -> Result<(), StoreError> {
+    async fn save(
+        &self,
+        server: &ServerName,
+        record: ServerRecord,
+        entries: &[Entry],
+    ) -> Result<Saved, StoreError> {
         let bytes = encode::record_to_bytes(server, &record)
             .map_err(|cause| self.unfit(&format!("the record of {server}"), &cause))?;
-        self.writer.write(Change::Save(server.clone(), bytes)).await.map(|_replaced| ())
+        let drafts = self.drafts(server, entries)?;
+        Ok(self.writer.write(Change::Save(server.clone(), bytes, drafts)).await?.saved)
     }
 
-    async fn forget(&self, server: &ServerName) -> Result<bool, StoreError> {
-        self.writer.write(Change::Forget(server.clone())).await
+    async fn forget(
+        &self,
+        server: &ServerName,
+        at: Timestamp,
+    ) -> Result<Option<Saved>, StoreError> {
+        let flushed = self.drafts(server, &[Entry::Flushed { at }])?;
+        let done = self.writer.write(Change::Forget(server.clone(), flushed)).await?;
+        Ok(done.replaced.then_some(done.saved))
+    }
+
+    async fn history(
+        &self,
+        server: &ServerName,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<KeptEntry>, StoreError> {
+        let name = server.clone();
+        self.read(move |db| history::page(db, name.as_str(), from, max)).await
+    }
+
+    async fn document_of(
+        &self,
+        server: &ServerName,
+        id: &KeyId,
+        key: &VerifyKey,
+    ) -> Result<Option<KeptDocument>, StoreError> {
+        let (name, id, key) = (server.clone(), id.clone(), key.clone());
+        let shows = move |document: &KeptDocument| lists(document, &id, &key);
+        self.read(move |db| history::newest_document(db, name.as_str(), shows)).await
     }
 
     async fn servers(
@@ -184,7 +225,7 @@ impl KeyStore for FileStore {
     async fn save_rules(&self, rules: &Rules) -> Result<(), StoreError> {
         let bytes = encode::rules_to_bytes(RULES_NAME, rules)
             .map_err(|cause| self.unfit("the rules", &cause))?;
-        self.writer.write(Change::SaveRules(bytes)).await.map(|_replaced| ())
+        self.writer.write(Change::SaveRules(bytes)).await.map(drop)
     }
 }
 

@@ -7,9 +7,12 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::record::ServerRecord;
+use super::history::{Entry, KeptEntry};
+use super::record::{KeptDocument, ServerRecord};
 use super::rules::Rules;
-use crate::proto::ServerName;
+use crate::proto::ed25519::VerifyKey;
+use crate::proto::server_keys::UnverifiedServerKeys;
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 pub use file::FileStore;
 
@@ -22,11 +25,37 @@ pub trait KeyStore: Send + Sync + 'static {
     /// What is kept of `server`. A record that is damaged is an error once, and gone afterwards.
     async fn load(&self, server: &ServerName) -> Result<Option<ServerRecord>, StoreError>;
 
-    /// Keeps `record` in the place of what was kept of `server`. It is durable when this returns.
-    async fn save(&self, server: &ServerName, record: ServerRecord) -> Result<(), StoreError>;
+    /// Keeps `record` in the place of what was kept of `server`, and puts `entries` at the end of
+    /// its history: both or neither. They are durable when this returns.
+    async fn save(
+        &self,
+        server: &ServerName,
+        record: ServerRecord,
+        entries: &[Entry],
+    ) -> Result<Saved, StoreError>;
 
-    /// Lets go of what is kept of `server`; whether there was anything.
-    async fn forget(&self, server: &ServerName) -> Result<bool, StoreError>;
+    /// Lets go of the record of `server` at `at`; none if there was none. Its history stays, and
+    /// tells of it.
+    async fn forget(&self, server: &ServerName, at: Timestamp)
+    -> Result<Option<Saved>, StoreError>;
+
+    /// The history of `server` from the entry `from` on, in order: at most `max` entries, and no more
+    /// after [`PAGE_BYTES`](super::history::PAGE_BYTES). Empty only when there are no more.
+    async fn history(
+        &self,
+        server: &ServerName,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<KeptEntry>, StoreError>;
+
+    /// The newest document in the history of `server` that lists `key` under `id`, among its current
+    /// or its retired keys. A look at the whole history, for when the record has let go of it.
+    async fn document_of(
+        &self,
+        server: &ServerName,
+        id: &KeyId,
+        key: &VerifyKey,
+    ) -> Result<Option<KeptDocument>, StoreError>;
 
     /// The servers after `after` in the order of their names, at most `max`.
     async fn servers(
@@ -46,6 +75,21 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Keeps the rules made at run time. They are durable when this returns.
     async fn save_rules(&self, rules: &Rules) -> Result<(), StoreError>;
+}
+
+/// What has become of entries that were to be put into a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// How many of them were: the first ones.
+    pub written: usize,
+    /// Whether there was no room for the next one: an entry says so, and there will be no others.
+    pub filled: bool,
+}
+
+/// Whether a document lists `key` under `id`, among its current or its retired keys. Its signatures
+/// are not looked at.
+pub(super) fn lists(document: &KeptDocument, id: &KeyId, key: &VerifyKey) -> bool {
+    UnverifiedServerKeys::parse(document.raw.clone()).is_ok_and(|keys| keys.lists(id, key))
 }
 
 /// How much a store keeps.

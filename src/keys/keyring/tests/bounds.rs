@@ -141,7 +141,7 @@ async fn f6_known_servers_never_queue_behind_first_seen_ones() {
 async fn f6_lookups_of_made_up_names_keep_to_the_budget() {
     let origin = ScriptedFetcher::origin(vec![]);
     let house = Arc::new(House::with(&[&origin], |parts| {
-        parts.policy.first_seen = FirstSeenRates { in_all: 10, per_network: 2 };
+        parts.policy.first_seen = Rates { in_all: 10, per_network: 2 };
     }));
     let mut refused = 0;
     for n in 0..500 {

@@ -87,7 +87,7 @@ async fn an_origin_that_has_nothing_newer_is_not_pestered() {
 /// F8: ten thousand keys that end in one second.
 #[tokio::test(start_paused = true)]
 async fn f8_ten_thousand_expiries_are_ten_thousand_fetches_and_no_failure() {
-    let house = Arc::new(herd::house(FirstSeenRates { in_all: 10_000, per_network: 10_000 }));
+    let house = Arc::new(herd::house(Rates { in_all: 10_000, per_network: 10_000 }));
     herd::learn(&house, 10_000).await;
     house.clock.set(at(DAY + 1));
     let mut callers = Vec::new();
@@ -160,7 +160,7 @@ mod herd {
         pub(super) origin: Arc<Everybody>,
     }
 
-    pub(super) fn house(rates: FirstSeenRates) -> Herd {
+    pub(super) fn house(rates: Rates) -> Herd {
         let clock = Arc::new(ManualClock::new(at(0)));
         let origin = Arc::new(Everybody { clock: Arc::clone(&clock), counts: Mutex::default() });
         let source = Arc::clone(&origin);

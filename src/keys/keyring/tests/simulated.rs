@@ -63,6 +63,7 @@ fn run(seed: u64, metrics: &KeyMetrics) -> u64 {
         if !quiet {
             model.crashed();
         }
+        model.check_histories(&store);
         let violations = std::mem::take(&mut model.violations);
         drop(model);
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");

@@ -26,7 +26,7 @@ async fn r99_a_restart_loses_no_key() {
     };
     assert_eq!(gauges(&after), (1.0, 77.0), "shown from the start");
     let other = TestServer::new("b.example");
-    store.save(&other.name, ServerRecord::default()).await.unwrap();
+    store.save(&other.name, ServerRecord::default(), &[]).await.unwrap();
     assert_eq!(gauges(&after), (1.0, 77.0));
     after.ask(&["ed25519:9"]).await.unwrap_err();
     assert_eq!(gauges(&after), (2.0, 154.0), "and after every fetch");

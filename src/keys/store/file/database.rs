@@ -9,6 +9,7 @@ use redb::{
 };
 
 use super::failure::{Failure, guarded};
+use super::history::Histories;
 use super::names::Names;
 use crate::keys::store::encode::{seal, unseal};
 use crate::keys::store::{StoreError, StoreSize};
@@ -203,6 +204,7 @@ fn create_tables(database: &redb::Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(SERVERS)?;
     transaction.open_table(RULES)?;
+    Histories::open(&transaction)?;
     let sealed = seal(SCHEMA_NAME, SCHEMA.to_string().as_bytes());
     transaction.open_table(META)?.insert(SCHEMA_NAME, sealed.as_slice())?;
     Ok(transaction.commit()?)

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, RULES, RULES_NAME, SERVERS};
 use super::failure::Failure;
-use crate::keys::store::StoreError;
+use super::history::Histories;
+use crate::keys::store::encode::history::Draft;
+use crate::keys::store::{Saved, StoreError};
 use crate::proto::ServerName;
 
 /// Changes that may wait, and that one transaction takes. Whoever saves more waits for a place; a
@@ -19,20 +21,29 @@ const QUEUE_MAX: usize = 4_096;
 
 /// What is to be written.
 pub(super) enum Change {
-    /// Keep this encoded record.
-    Save(ServerName, Vec<u8>),
-    /// Remove what is kept of a server.
-    Forget(ServerName),
+    /// Keep this encoded record, and put these entries into the history of its server.
+    Save(ServerName, Vec<u8>, Vec<Draft>),
+    /// Remove the record of a server. If there was one, its history says so with these entries.
+    Forget(ServerName, Vec<Draft>),
     /// Remove a damaged record, unless another has taken its place since it was read.
     Drop(ServerName, Vec<u8>),
     /// Keep these encoded rules.
     SaveRules(Vec<u8>),
 }
 
-/// A change, and who waits for it to be durable: whether it has replaced or removed anything.
+/// What a change has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    /// Whether it has replaced or removed anything.
+    pub(super) replaced: bool,
+    /// What has become of its entries.
+    pub(super) saved: Saved,
+}
+
+/// A change, and who waits for it to be durable.
 struct Job {
     change: Change,
-    done: oneshot::Sender<Result<bool, StoreError>>,
+    done: oneshot::Sender<Result<Done, StoreError>>,
 }
 
 /// The thread and its queue. Dropping it waits for what is queued.
@@ -56,9 +67,8 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Makes a change; when this returns it is durable, or an error. Whether it has replaced or
-    /// removed anything.
-    pub(super) async fn write(&self, change: Change) -> Result<bool, StoreError> {
+    /// Makes a change; when this returns it is durable, or an error.
+    pub(super) async fn write(&self, change: Change) -> Result<Done, StoreError> {
         let stopped = || {
             StoreError::Io(
                 "the thread that writes keys.store has ended; restart fedgate".to_owned(),
@@ -91,7 +101,7 @@ fn write_all(database: &Database, mut queue: mpsc::Receiver<Job>) {
         }
         let outcome = database.attempt(|open| {
             for job in &jobs {
-                if let Change::Save(server, _) = &job.change {
+                if let Change::Save(server, ..) = &job.change {
                     database.names().add(server.as_str());
                 }
             }
@@ -111,27 +121,37 @@ fn write_all(database: &Database, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-/// Makes all changes in their order, or none. How many records there are then, and per change,
-/// whether it replaced or removed anything.
-fn commit(database: &redb::Database, jobs: &[Job]) -> Result<(u64, Vec<bool>), redb::Error> {
+/// Makes all changes in their order, or none. How many records there are then, and what each change
+/// has done.
+fn commit(database: &redb::Database, jobs: &[Job]) -> Result<(u64, Vec<Done>), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     let outcomes = {
         let mut servers = transaction.open_table(SERVERS)?;
         let mut rules = transaction.open_table(RULES)?;
-        let mut apply = |change: &Change| -> Result<bool, redb::Error> {
-            Ok(match change {
-                Change::Save(server, bytes) => {
+        let mut histories = Histories::open(&transaction)?;
+        let mut apply = |change: &Change| -> Result<Done, redb::Error> {
+            let mut saved = Saved::default();
+            let replaced = match change {
+                Change::Save(server, bytes, drafts) => {
+                    saved = histories.append(server.as_str(), drafts)?;
                     servers.insert(server.as_str(), bytes.as_slice())?.is_some()
                 }
-                Change::Forget(server) => servers.remove(server.as_str())?.is_some(),
+                Change::Forget(server, drafts) => {
+                    let removed = servers.remove(server.as_str())?.is_some();
+                    if removed {
+                        saved = histories.append(server.as_str(), drafts)?;
+                    }
+                    removed
+                }
                 Change::Drop(server, bytes) => {
                     let name = server.as_str();
                     let same = servers.get(name)?.is_some_and(|kept| kept.value() == bytes);
                     same && servers.remove(name)?.is_some()
                 }
                 Change::SaveRules(bytes) => rules.insert(RULES_NAME, bytes.as_slice())?.is_some(),
-            })
+            };
+            Ok(Done { replaced, saved })
         };
         let outcomes = jobs.iter().map(|job| apply(&job.change)).collect::<Result<_, _>>()?;
         (servers.len()?, outcomes)

@@ -87,7 +87,7 @@ rows! { bytes;
     too_many_headers: under(&format!("HTTP/1.1 200 OK{}", "\r\nX: x".repeat(65))) =>
         Err("http: homeserver: message head is too large");
     an_answer_that_is_too_large: response("200 OK", &vec![b' '; (1 << 20) + 1]) =>
-        Err("answer too large: homeserver: key query of more than 1048576 bytes");
+        Err("answer too large: homeserver: an answer of more than 1048576 bytes");
     an_answer_that_is_too_large_in_chunks: chunked(&vec![b' '; (1 << 20) + 1], 100_000) =>
-        Err("answer too large: homeserver: key query of more than 1048576 bytes");
+        Err("answer too large: homeserver: an answer of more than 1048576 bytes");
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::keys::history::{Entry, Event, What};
+use crate::proto::ed25519::BannedKeys;
 use crate::proto::ed25519::VerifyKey;
 
 const WEEK_MS: u64 = 7 * DAY;
@@ -34,6 +36,8 @@ pub(super) struct Model {
     running: BTreeMap<(ServerName, Source), usize>,
     bound: BTreeMap<KeyOf, VerifyKey>,
     last_valid: BTreeMap<KeyOf, LastValid>,
+    /// The histories at the end of the last life.
+    histories: BTreeMap<ServerName, Vec<Entry>>,
     pub(super) valid_answers: u64,
     pub(super) violations: Vec<String>,
 }
@@ -109,6 +113,36 @@ impl Model {
         }
     }
 
+    /// (h) A history only grows, and what it tells from its beginning on is what the record says; each
+    /// entry is shown by its document, which one of the sources has handed out.
+    pub(super) fn check_histories(&mut self, store: &MapStore) {
+        let records = store.records.lock().unwrap();
+        let histories = store.histories.lock().unwrap();
+        let nobody = BannedKeys::new([]);
+        for (server, record) in &*records {
+            let history = histories.get(server).map_or(&[][..], |entries| entries);
+            let before = self.histories.get(server).map_or(&[][..], |entries| entries);
+            if !history.starts_with(before) {
+                self.violations.push(format!("(h) the history of {server} has changed"));
+            }
+            let mut told = BTreeMap::new();
+            for entry in history {
+                if let Err(why) =
+                    entry.verify(server, &nobody).and_then(|()| replay(entry, &mut told))
+                {
+                    self.violations.push(format!("(h) {server}: {why}: {entry:?}"));
+                }
+            }
+            let bound = record.bindings.iter();
+            let bound = bound.map(|key| (key.id.clone(), (key.key.clone(), key.expired_ts)));
+            if told != bound.collect() {
+                let told = format!("(h) {server}: {:?} is told in {history:?}", record.bindings);
+                self.violations.push(told);
+            }
+        }
+        self.histories.clone_from(&histories);
+    }
+
     fn check_valid(&mut self, key: &TrustedKey, now: Timestamp) {
         let shown = |handed: &&Handed| handed.keys.verify_keys().get(&key.id) == Some(&key.key);
         let in_window = |handed: &Handed| {
@@ -142,4 +176,37 @@ impl Model {
             self.violations.push(format!("{told}: {key:?} at {now:?}"));
         }
     }
+}
+
+/// What an entry makes of the keys of its server.
+fn replay(
+    entry: &Entry,
+    told: &mut BTreeMap<KeyId, (VerifyKey, Option<Timestamp>)>,
+) -> Result<(), String> {
+    let Entry::Shown { events, .. } = entry else { return Err("nobody does that".to_owned()) };
+    for Event { id, key, what } in events {
+        let before = told.get(id).cloned();
+        let is_bound_to = |key| before.as_ref().is_some_and(|(bound, _)| bound == key);
+        let fits = match what {
+            What::FirstSeen => before.is_none(),
+            What::Changed { known, .. } | What::Disagreement { known } => {
+                is_bound_to(known) && known != key
+            }
+            What::Retired { .. } => is_bound_to(key) && told[id].1.is_none(),
+            What::TakenBack => is_bound_to(key) && told[id].1.is_some(),
+        };
+        if !fits {
+            return Err(format!("{id} was {before:?}"));
+        }
+        match what {
+            What::FirstSeen | What::TakenBack | What::Changed { replaced: true, .. } => {
+                told.insert(id.clone(), (key.clone(), None));
+            }
+            What::Retired { expired_ts } => {
+                told.insert(id.clone(), (key.clone(), Some(*expired_ts)));
+            }
+            What::Changed { replaced: false, .. } | What::Disagreement { .. } => {}
+        }
+    }
+    Ok(())
 }

@@ -141,8 +141,7 @@ async fn survives(change: usize, stays_full: bool) -> bool {
     disk.fail_at(0, false);
     let store = FileStore::on_disk(&disk).unwrap();
     for number in acknowledged {
-        let found = store.load(&server(number)).await;
-        assert_eq!(found, Ok(Some(record(&server(number), 1))), "change {change}");
+        assert_saved(&store, number, 1, &format!("change {change}")).await;
     }
     failed
 }
@@ -181,8 +180,7 @@ async fn a_power_cut_loses_nothing_acknowledged() {
         disk.cut_power(&mut random);
         let store = FileStore::on_disk(&disk).unwrap();
         for number in acknowledged {
-            let found = store.load(&server(number)).await;
-            assert_eq!(found, Ok(Some(record(&server(number), 1))), "round {round}");
+            assert_saved(&store, number, 1, &format!("round {round}")).await;
         }
     }
 }
@@ -212,6 +210,11 @@ async fn damage_under_a_running_store_is_never_another_record() {
                 Err(error) => {
                     assert_eq!(error.kind(), "damaged", "{error}");
                     refused += 1;
+                }
+            }
+            for kept in store.history(&server(number), 0, 9).await.unwrap_or_default() {
+                if let Ok(found) = kept.entry {
+                    assert_eq!(found, entry(&server(number), 1));
                 }
             }
         }
@@ -255,7 +258,7 @@ async fn many_saves_at_a_time_wait_for_the_disk_few_times() {
     let before = disk.syncs.load(Ordering::SeqCst);
     let names = (0..SAVES).map(|number| ServerName::parse(&format!("n{number}")).unwrap());
     let names: Vec<_> = names.collect();
-    let saves = names.iter().map(|name| store.save(name, record(&server(0), 1)));
+    let saves = names.iter().map(|name| store.save(name, record(&server(0), 1), &[]));
     let mut saves = Box::pin(tokio::task::unconstrained(join_all(saves)));
     // All are queued while the disk is busy with the first of them.
     let busy = disk.bytes.lock().unwrap();
