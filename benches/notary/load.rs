@@ -11,6 +11,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::panic,
     clippy::print_stdout,
     missing_docs,
     reason = "a benchmark: it reads the clock, prints, and may stop at the first mistake"
