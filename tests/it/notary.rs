@@ -168,6 +168,32 @@ async fn r70_a_key_is_still_given_after_its_server_lists_it_no_more() {
     assert_eq!(gate.federation.fetches(), 0);
 }
 
+/// Also where there have been more documents since than are kept of one server.
+#[tokio::test]
+async fn r70_a_key_is_given_however_many_have_come_after_it() {
+    let homeserver = Homeserver::start().await;
+    let files = tempfile::tempdir().unwrap();
+    let options = GateOptions {
+        key_server: NOTARY,
+        store: files.path().join("keys.redb").display().to_string(),
+        ..GateOptions::default()
+    };
+    let gate = Gate::start_with(&homeserver, options).await;
+    let ids: Vec<String> = (0..12).map(|n| format!("ed25519:{n}")).collect();
+    for (n, id) in (0_u8..).zip(&ids) {
+        let origin = Origin::with_key("a.example", id, [n; 32]);
+        gate.federation.publish(&origin.name, origin.document());
+        gate.clock.set(fedgate::proto::Timestamp::from_ms(NOW_MS + u64::from(n) * 60_000));
+        let answer = post(&gate, &asking("a.example", id)).await;
+        assert_eq!(key_ids(&documents(&answer)), [id.as_str()]);
+    }
+    gate.clock.set(fedgate::proto::Timestamp::from_ms(NOW_MS + HOUR_MS));
+    for id in &ids {
+        let answer = post(&gate, &asking("a.example", id)).await;
+        assert_eq!(key_ids(&documents(&answer)), [id.as_str()]);
+    }
+}
+
 #[tokio::test]
 async fn r64_r66_nobody_asked_for_and_nobody_reached_give_an_empty_list() {
     let homeserver = Homeserver::start().await;

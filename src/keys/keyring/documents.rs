@@ -11,7 +11,7 @@ use super::flight::{FlightEnd, Quest};
 use super::{Inner, Keyring, is_published};
 use crate::keys::cache::StoredKeys;
 use crate::keys::known::{KnownKeys, is_from_the_future, window_end};
-use crate::proto::server_keys::BANNED;
+use crate::proto::server_keys::{BANNED, UnverifiedServerKeys};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// A key that somebody asks a notary for.
@@ -58,7 +58,7 @@ impl Keyring {
         let known = inner.parts.cache.peek(server)?;
         let now = inner.parts.clock.now();
         let is_due = due(Some(&known), wanted, minimum_valid_until, now).is_some();
-        (!is_due).then(|| inner.servable(server, Some(&known), wanted))
+        (!is_due).then(|| inner.servable(server, &known, wanted))
     }
 
     /// The documents of `server` that show the keys `wanted`; without any, all that are kept
@@ -78,16 +78,16 @@ impl Keyring {
             return Vec::new();
         }
         let now = inner.parts.clock.now();
-        let known = inner.known_unused(server, now).await;
-        let known_now = known.as_deref();
-        let Some((ids, beyond)) = due(known_now, wanted, minimum_valid_until, now) else {
-            return inner.servable(server, known_now, wanted);
-        };
-        if !inner.renew(server, ids, beyond, known.is_some(), allowance).await {
-            return inner.servable(server, known_now, wanted);
+        let mut known = inner.known_unused(server, now).await;
+        if let Some((ids, beyond)) = due(known.as_deref(), wanted, minimum_valid_until, now)
+            && inner.renew(server, ids, beyond, known.is_some(), allowance).await
+        {
+            known = inner.known_unused(server, now).await;
         }
-        let known = inner.known_unused(server, now).await;
-        inner.servable(server, known.as_deref(), wanted)
+        let Some(known) = known else { return Vec::new() };
+        let mut documents = inner.servable(server, &known, wanted);
+        documents.extend(inner.let_go_of(server, &known, wanted).await);
+        documents
     }
 }
 
@@ -124,10 +124,9 @@ impl Inner {
     fn servable(
         &self,
         server: &ServerName,
-        known: Option<&KnownKeys>,
+        known: &KnownKeys,
         wanted: &[WantedKey],
     ) -> Vec<Arc<StoredKeys>> {
-        let Some(known) = known else { return Vec::new() };
         let all = if wanted.is_empty() {
             known.documents()
         } else {
@@ -140,6 +139,39 @@ impl Inner {
             of_keys
         };
         all.into_iter().filter(|document| self.may_be_served(server, known, document)).collect()
+    }
+
+    /// Documents that had to make room for others and show keys that nothing else does: a key once
+    /// served is never forgotten (R70). They are in the history.
+    async fn let_go_of(
+        &self,
+        server: &ServerName,
+        known: &KnownKeys,
+        wanted: &[WantedKey],
+    ) -> Vec<Arc<StoredKeys>> {
+        let mut found = Vec::new();
+        let Some(store) = &self.parts.store else { return found };
+        for WantedKey { id, .. } in wanted.iter().filter(|key| known.document(&key.id).is_none()) {
+            let Some(key) = known.body(id) else { continue };
+            let kept = match store.document_of(server, id, key).await {
+                Ok(Some(kept)) => kept,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.parts.metrics.store_failed(&error);
+                    tracing::warn!(target: "fedgate::keys", %server, %error, "cannot read history");
+                    return found;
+                }
+            };
+            let rules = Arc::clone(&self.parts.rules.in_force());
+            let keys = UnverifiedServerKeys::parse(kept.raw)
+                .and_then(|document| document.verify(server, rules.banned()));
+            let Ok(keys) = keys else { continue };
+            let document = StoredKeys { keys, fetched_at: kept.fetched_at, source: kept.source };
+            if self.may_be_served(server, known, &document) {
+                found.push(Arc::new(document));
+            }
+        }
+        found
     }
 
     /// Whether a document shows nothing that we do not believe ourselves: another body than the bound
