@@ -149,7 +149,7 @@ fn r39_a_declared_length_over_the_cap_is_refused_unread() {
     assert_eq!(refusal("PUT", SEND, &[("content-length", "1001")]), Rejection::BodyTooLarge);
     assert_eq!(refusal("PUT", SEND, &[("content-length", "1000")]), Rejection::HeaderMissing);
     let query = "/_matrix/key/v2/query";
-    let long = [("content-length", "65537")];
+    let long = [("content-length", "1048577")];
     assert_eq!(refusal("POST", query, &long), Rejection::BodyTooLarge);
 }
 
