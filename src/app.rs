@@ -14,6 +14,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -330,8 +331,21 @@ fn register_mode(registry: &Registry, mode: Mode) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Keeps signing keys out of core files, and out of the sight of other processes of the same user. A
+/// limit on core files would not do: where they go to a program, as they do under systemd, it does not
+/// count.
+fn forbid_core_files() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "signing keys may end up in a core file");
+    }
+}
+
 /// Runs the program: real clock, real network, until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), StartError> {
+    let keys = &config.key_server;
+    if keys.signing_key_file.is_some() || keys.notary_key_file.is_some() {
+        forbid_core_files();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let outside = Outside::real(&config)?;
@@ -364,5 +378,18 @@ pub fn run(config: Config) -> Result<(), StartError> {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "cannot notify the service manager");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn k13_a_process_with_signing_keys_leaves_no_core_file() {
+        forbid_core_files();
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
     }
 }

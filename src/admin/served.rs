@@ -50,7 +50,8 @@ impl Served {
         let status = answer.as_ref().map_or_else(|failure| failure.status, |_| StatusCode::OK);
         if request.method != Method::GET {
             let (method, status) = (&request.method, status.as_u16());
-            tracing::info!(target: "fedgate::admin", %peer, %method, target, status, "asked to act");
+            let path = target;
+            tracing::info!(target: "fedgate::admin", %peer, %method, path, status, "asked to act");
         }
         match answer {
             Ok(value) => response(status, &value),

@@ -231,11 +231,16 @@ fn rules(settings: &Settings, out: &mut Out) -> Result<Exit, Undone> {
         out.json(&rules)?;
         return Ok(Exit::Fine);
     }
+    let mut lines = Vec::new();
     for (place, from) in [("settings", "the settings"), ("made", "made at run time")] {
         let rules = rules.get(place).cloned().unwrap_or_default();
-        for line in rule_lines(&rules) {
-            out.line(&format!("{line}  ({from})"))?;
-        }
+        lines.extend(rule_lines(&rules).into_iter().map(|line| format!("{line}  ({from})")));
+    }
+    if lines.is_empty() {
+        lines.push("nothing is pinned and nothing banned".to_owned());
+    }
+    for line in lines {
+        out.line(&line)?;
     }
     Ok(Exit::Fine)
 }
