@@ -110,10 +110,8 @@ impl Event<'_> {
         string_value(hash)
             .ok_or(FormatError::WrongType { field: "hashes.sha256", expected: "a string" })?;
         required("origin_server_ts", fields.origin_server_ts)?;
-        self.origin_server_ts().ok_or(FormatError::WrongType {
-            field: "origin_server_ts",
-            expected: "an integer",
-        })?;
+        self.origin_server_ts()
+            .ok_or(FormatError::WrongType { field: "origin_server_ts", expected: "an integer" })?;
         let depth = required("depth", fields.depth)?;
         let depth = std::str::from_utf8(depth).ok().and_then(|text| text.parse::<i64>().ok());
         depth.filter(|depth| *depth >= 0).ok_or(FormatError::Depth)?;

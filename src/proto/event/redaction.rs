@@ -1,6 +1,7 @@
 //! What is left of a redacted event: the five algorithms of room versions 1 to 12 (client-server API
 //! and rooms, redactions).
 
+use super::RoomVersion;
 use crate::proto::json::Part;
 use crate::proto::json::Part::{Members, Whole};
 
@@ -58,6 +59,17 @@ const POWER_LEVELS_V11: Kept = &[
 const REDACTION: Kept = &[("redacts", Whole)];
 
 impl Redaction {
+    /// The first room version that has it.
+    pub const fn since(self) -> RoomVersion {
+        match self {
+            Self::V1 => RoomVersion::V1,
+            Self::V6 => RoomVersion::V6,
+            Self::V8 => RoomVersion::V8,
+            Self::V9 => RoomVersion::V9,
+            Self::V11 => RoomVersion::V11,
+        }
+    }
+
     /// How much of the content of an event of type `event_type` is kept.
     pub(super) fn content(self, event_type: &str) -> Part {
         match event_type {
@@ -80,8 +92,8 @@ impl Redaction {
     /// How much of the event's member `name` is kept; `content` is what is kept of the content.
     pub(super) fn member(self, name: &str, content: Part) -> Part {
         match name {
-            "auth_events" | "depth" | "event_id" | "hashes" | "origin_server_ts" | "prev_events"
-            | "room_id" | "sender" | "signatures" | "state_key" | "type" => Whole,
+            "auth_events" | "depth" | "event_id" | "hashes" | "origin_server_ts"
+            | "prev_events" | "room_id" | "sender" | "signatures" | "state_key" | "type" => Whole,
             "membership" | "origin" | "prev_state" if self < Self::V11 => Whole,
             "content" => content,
             _ => Part::Nothing,

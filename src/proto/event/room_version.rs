@@ -169,5 +169,6 @@ impl IdForm {
 
 /// Whether the text could be 32 bytes in an alphabet with these two beside letters and digits.
 pub(super) fn is_hash(text: &str, more: &[u8; 2]) -> bool {
-    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    text.len() == 43
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
 }

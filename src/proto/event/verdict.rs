@@ -1,9 +1,7 @@
 //! The verdict on one event in a room of a known version.
 
 use super::hash::Hasher;
-use super::{
-    Event, EventHash, EventKey, FormatError, KeyUnfit, RequiredSigner, Role, RoomVersion,
-};
+use super::{Event, EventHash, EventKey, FormatError, KeyUnfit, RequiredSigner, Role, RoomVersion};
 use crate::proto::ed25519::{Signature, Verifier};
 use crate::proto::json::{Object, string_value};
 use crate::proto::limits::KEY_ID_BYTES_MAX;
@@ -180,7 +178,11 @@ pub fn judge(
                 Ok(key) => {
                     let verifier = signature.and_then(|it| key.key().verifier(&it).ok());
                     let (signer, signature) = (signers.len(), signatures.len());
-                    pending.extend(verifier.map(|verifier| Pending { signer, signature, verifier }));
+                    pending.extend(verifier.map(|verifier| Pending {
+                        signer,
+                        signature,
+                        verifier,
+                    }));
                     SignatureState::Invalid
                 }
             };

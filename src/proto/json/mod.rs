@@ -20,8 +20,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use self::emit::{Emitter, MemberPlace};
-use self::scan::Plan;
 pub use self::part::Part;
+use self::scan::Plan;
 pub use self::string::write_string;
 
 /// Why a text is refused, and where.

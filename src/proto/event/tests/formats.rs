@@ -142,10 +142,7 @@ fn lists_of_events_are_bounded() {
         assert_all(|event, _| fill(event, max), &Ok(()));
         assert_all(|event, _| fill(event, max + 1), &Err(FormatError::TooMany { field, max }));
         for entry in [json!(null), json!([]), json!("$1"), json!(["$1:a", 1]), json!(["$1:a"])] {
-            assert_all(
-                |event, _| event[field] = json!([entry]),
-                &Err(FormatError::NotAnId(field)),
-            );
+            assert_all(|event, _| event[field] = json!([entry]), &Err(FormatError::NotAnId(field)));
         }
     }
     let extra = json!([["$1:one.example", {}, 1]]);

@@ -86,7 +86,9 @@ fn what_is_kept_of_the_content() {
             let mut wanted: Vec<_> = table
                 .iter()
                 .filter(|(of, _, from, until)| {
-                    of == event_type && version >= *from && until.is_none_or(|until| version < until)
+                    of == event_type
+                        && version >= *from
+                        && until.is_none_or(|until| version < until)
                 })
                 .map(|row| row.1)
                 .collect();

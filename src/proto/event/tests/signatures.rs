@@ -42,9 +42,7 @@ fn r83_in_versions_1_and_2_the_event_ids_server_signs_too() {
 #[test]
 fn r83_from_version_8_on_the_authorising_server_signs_joins() {
     for version in RoomVersion::ALL {
-        let content = |membership: &str, user: Value| {
-            json!({ "membership": membership, "join_authorised_via_users_server": user })
-        };
+        let content = |membership: &str, user: Value| json!({ "membership": membership, "join_authorised_via_users_server": user });
         let sender = vec![("one.example".to_owned(), Role::Sender)];
         let mut both = sender.clone();
         both.push(("two.example".to_owned(), Role::Authorising));
@@ -70,7 +68,8 @@ fn r83_from_version_8_on_the_authorising_server_signs_joins() {
 #[test]
 fn r83_invites_by_third_parties_may_be_sent_by_anyone() {
     for version in RoomVersion::ALL {
-        let content = |membership: &str| json!({ "membership": membership, "third_party_invite": {} });
+        let content =
+            |membership: &str| json!({ "membership": membership, "third_party_invite": {} });
         let given = (version < RoomVersion::V3).then(|| ("one.example".to_owned(), Role::EventId));
         let invite = member(version, content("invite"));
         assert_eq!(signers(&invite, version), Ok(given.into_iter().collect()));
@@ -154,12 +153,8 @@ fn each_skipped_signature_says_why() {
     let judgement = judged(&event, version).unwrap();
     let found: Vec<_> =
         judgement.signers[0].signatures.iter().map(|it| (it.key_id.as_str(), it.state)).collect();
-    let skipped = [
-        Skipped::PolicyServer,
-        Skipped::UnknownKey,
-        Skipped::Algorithm,
-        Skipped::Algorithm,
-    ];
+    let skipped =
+        [Skipped::PolicyServer, Skipped::UnknownKey, Skipped::Algorithm, Skipped::Algorithm];
     let wanted: Vec<_> = ids.into_iter().zip(skipped.map(SignatureState::Skipped)).collect();
     assert_eq!(found, wanted);
     assert_eq!(state(version, &[]).0, SignerState::Unsigned);

@@ -34,10 +34,7 @@ fn retired(version: RoomVersion, at: u64) -> Option<SignatureState> {
 /// What versions from 5 on say of a copy that ends too early.
 fn too_old(version: RoomVersion, until: Timestamp) -> Option<SignatureState> {
     version.has_key_validity().then_some(SignatureState::Skipped(Skipped::Unfit(
-        KeyUnfit::CopyTooOld {
-            effective_until: until,
-            origin_server_ts: Timestamp::from_ms(SENT),
-        },
+        KeyUnfit::CopyTooOld { effective_until: until, origin_server_ts: Timestamp::from_ms(SENT) },
     )))
 }
 

@@ -100,7 +100,9 @@ fn every_room_version_and_verdict_is_among_the_vectors() {
     }
     for version in RoomVersion::ALL {
         for verdict in ["good", "refused"] {
-            assert!(seen.contains(&(json!(version.as_str()).to_string(), format!("\"{verdict}\""))));
+            assert!(
+                seen.contains(&(json!(version.as_str()).to_string(), format!("\"{verdict}\"")))
+            );
         }
     }
     assert!(seen.iter().filter(|(_, verdict)| verdict == "\"redacted\"").count() >= 5);
