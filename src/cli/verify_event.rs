@@ -123,26 +123,37 @@ pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure>
     })
 }
 
-/// Every step for one room version, a line each for all of them.
+/// Every step for one room version; for all of them what comes of it, those alike together.
 fn for_people(report: &Report, is_one: bool) -> String {
     let mut out = steps_for_people(&report.steps);
-    for version in &report.room_versions {
-        if is_one {
+    if is_one {
+        for version in &report.room_versions {
             out.push_str(&steps_for_people(&version.steps));
             if let Some(Signed { bytes, text }) = &version.redacted {
                 let text = printable(text);
                 out.push_str(&format!("\nredacted event, {bytes} bytes:\n{text}\n"));
             }
-        } else {
-            let mut detail = vec![format!("{}: {}", version.verdict.as_str(), version.detail)];
-            detail.extend(version.event_id.iter().map(|id| format!("event ID {id}")));
-            let name = format!("as of room version {}", version.room_version);
-            let ok = version.verdict == Verdict::Good;
-            out.push_str(&steps_for_people(&[Step { name, ok, detail }]));
+        }
+    } else {
+        let is_alike = |a: &VersionReport, b: &VersionReport| {
+            (a.verdict, &a.detail, &a.event_id) == (b.verdict, &b.detail, &b.event_id)
+        };
+        for alike in report.room_versions.chunk_by(is_alike) {
+            out.push_str(&steps_for_people(summary(alike).as_slice()));
         }
     }
     out.push_str(&format!("\n{}: {}\n", report.verdict.as_str(), printable(&report.detail)));
     out
+}
+
+/// What comes of several room versions in which the same does.
+fn summary(alike: &[VersionReport]) -> Option<Step> {
+    let first = alike.first()?;
+    let names: Vec<_> = alike.iter().map(|version| version.room_version).collect();
+    let mut detail = vec![format!("{}: {}", first.verdict.as_str(), first.detail)];
+    detail.extend(first.event_id.iter().map(|id| format!("event ID {id}")));
+    let name = format!("as of room version {}", names.join(", "));
+    Some(Step { name, ok: first.verdict == Verdict::Good, detail })
 }
 
 /// The versions to judge for.

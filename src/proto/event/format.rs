@@ -62,7 +62,7 @@ impl fmt::Display for FormatError {
             ),
             Self::Missing(field) => write!(f, "{field} is missing"),
             Self::NotAnId(field) => {
-                write!(f, "{field} is not an ID, or has one not, as this room version forms them")
+                write!(f, "{field}: not an ID as this room version forms them")
             }
             Self::TooLarge(bytes) => {
                 write!(f, "the event has {bytes} bytes, the limit is {EVENT_BYTES_MAX}")

@@ -48,22 +48,20 @@ fn write_members<F: FnMut(&[u8])>(
     let write = |member: MemberPlace| {
         let name = decoded_name(text, &member);
         let value = member.value.start;
-        let part = match part(&name) {
-            Part::Members(_) if bytes.get(value) != Some(&b'{') => Part::Nothing,
-            part => part,
-        };
-        if part == Part::Nothing {
-            return;
+        match part(&name) {
+            Part::Whole => {
+                emitter.put(separator);
+                emitter.write_from(member.name.start);
+            }
+            Part::Members(members) if bytes.get(value) == Some(&b'{') => {
+                emitter.put(separator);
+                write_string(&name, &mut |piece: &[u8]| emitter.put(piece));
+                emitter.put(b":");
+                write_listed(text, plan, value, members, emitter);
+            }
+            Part::Members(_) | Part::Nothing => return,
         }
-        emitter.put(separator);
         separator = b",";
-        if let Part::Members(members) = part {
-            write_string(&name, &mut |piece: &[u8]| emitter.put(piece));
-            emitter.put(b":");
-            write_listed(text, plan, value, members, emitter);
-        } else {
-            emitter.write_from(member.name.start);
-        }
     };
     match plan.members_at(open) {
         Some(offsets) => offsets.filter_map(|at| emit::member_at(bytes, at)).for_each(write),

@@ -9,6 +9,7 @@ from pathlib import Path
 from canonicaljson import encode_canonical_json
 from signedjson.key import decode_signing_key_base64, decode_verify_key_bytes
 from signedjson.key import encode_verify_key_base64
+from signedjson.sign import sign_json
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS
 from synapse.crypto.event_signing import (
     add_hashes_and_signatures,
@@ -362,7 +363,28 @@ def vector(version, at):
     }
 
 
+def documents():
+    """The key documents of the servers."""
+    made = {}
+    for server, key_id, times in KEYS:
+        key = signing_key(server, key_id)
+        document = made.setdefault(
+            server, {"server_name": server, "verify_keys": {}, "old_verify_keys": {}}
+        )
+        entry = {"key": encode_verify_key_base64(key.verify_key)}
+        if "expired_ts" in times:
+            document["old_verify_keys"][key_id] = {**entry, **times}
+        else:
+            document["verify_keys"][key_id] = entry
+            document.update(times)
+    for server, document in made.items():
+        sign_json(document, server, signing_key(server, DEFAULT_KEYS[server]))
+    return made
+
+
 def main():
+    folder = Path(__file__).parent
+    (folder / "documents.json").write_text(json.dumps(documents(), indent=1) + "\n")
     keys = [
         {
             "server": server,
@@ -377,8 +399,7 @@ def main():
         for version, count in counts.items():
             events.extend(vector(version, at) for at in range(count))
         document = {"now": NOW, "keys": keys, "events": events}
-        path = Path(__file__).parent / name
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n")
+        (folder / name).write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n")
         verdicts = [event["verdict"] for event in events]
         print(name, {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))})
 

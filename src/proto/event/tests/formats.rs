@@ -218,7 +218,7 @@ fn r88_numbers_are_strict_from_version_6_on() {
         }
         let long = format!("1{}", "0".repeat(1_000));
         if let Err(FormatError::ForeignNumber(shown)) = check_text(&text(&long, "other"), version) {
-            assert_eq!(shown, long[..40]);
+            assert_eq!(shown, format!("1{}", "0".repeat(39)));
         } else {
             assert!(version < RoomVersion::V6);
         }
