@@ -16,6 +16,8 @@ const NUMBER_CHARS_SHOWN: usize = 40;
 /// What keeps a text from being an event of a room version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormatError {
+    /// `auth_events` names the create event, which from room version 12 on the room ID does.
+    CreateInAuthEvents,
     /// `depth` is not an integer from 0 to 2^63 - 1.
     Depth,
     /// A number that canonical JSON has no place for, its beginning: refused from version 6 on.
@@ -54,6 +56,9 @@ pub enum FormatError {
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::CreateInAuthEvents => {
+                f.write_str("auth_events names the create event, as the room ID does already")
+            }
             Self::Depth => f.write_str("depth is not an integer from 0 to 9223372036854775807"),
             Self::ForeignNumber(number) => write!(
                 f,
@@ -116,7 +121,19 @@ impl Event<'_> {
         let depth = std::str::from_utf8(depth).ok().and_then(|text| text.parse::<i64>().ok());
         depth.filter(|depth| *depth >= 0).ok_or(FormatError::Depth)?;
         references("auth_events", fields.auth_events, AUTH_EVENTS_MAX, version)?;
-        references("prev_events", fields.prev_events, PREV_EVENTS_MAX, version)
+        references("prev_events", fields.prev_events, PREV_EVENTS_MAX, version)?;
+        if version.has_hashed_room_ids() && self.has_create_in_auth_events() {
+            return Err(FormatError::CreateInAuthEvents);
+        }
+        Ok(())
+    }
+
+    /// Whether `auth_events` names the event that the room ID is the ID of.
+    fn has_create_in_auth_events(&self) -> bool {
+        let hash = |value, sigil| Some(string_value(value)?.strip_prefix(sigil)?.to_owned());
+        let Some(room) = self.fields.room_id.and_then(|id| hash(id, '!')) else { return false };
+        let mut entries = self.fields.auth_events.and_then(array_values).into_iter().flatten();
+        entries.any(|entry| hash(entry, '$').as_ref() == Some(&room))
     }
 
     /// The length of the canonical form.

@@ -194,6 +194,25 @@ fn from_version_12_on_a_create_event_has_no_room_id() {
 }
 
 #[test]
+fn from_version_12_on_the_create_event_is_in_no_auth_events() {
+    for version in RoomVersion::ALL {
+        let mut event = message(version);
+        if version.id_form() != IdForm::UrlSafe {
+            continue;
+        }
+        let hash = "c".repeat(43);
+        let place = if version.has_hashed_room_ids() { "room_id" } else { "other" };
+        event[place] = json!(format!("!{hash}"));
+        event["prev_events"] = json!([format!("${hash}")]);
+        assert_eq!(check(&event, version), Ok(()));
+        event["auth_events"] = json!([format!("${}", "d".repeat(43)), format!("${hash}")]);
+        let wanted = Err(FormatError::CreateInAuthEvents);
+        let is_wrong = version.has_hashed_room_ids();
+        assert_eq!(check(&event, version), if is_wrong { wanted } else { Ok(()) }, "{version}");
+    }
+}
+
+#[test]
 fn r88_numbers_are_strict_from_version_6_on() {
     let bad = ["1.0", "1e3", "1E3", "-0.0", "9007199254740992", "-9007199254740992", "1e-7"];
     let good = ["0", "-0", "9007199254740991", "-9007199254740991", "10", "\"1.5\""];
