@@ -1,6 +1,7 @@
 mod formats;
 mod redactions;
 mod signatures;
+mod tampering;
 mod times;
 mod vectors;
 

@@ -11,7 +11,7 @@ fn file(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn files() -> [(Redaction, Value); 5] {
+pub(super) fn files() -> [(Redaction, Value); 5] {
     [
         (
             Redaction::V1,
@@ -34,7 +34,7 @@ fn files() -> [(Redaction, Value); 5] {
 }
 
 /// The keys of a file, as if their documents had been fetched at its `now`.
-fn keys(file: &Value) -> BTreeMap<(String, String), EventKey> {
+pub(super) fn keys(file: &Value) -> BTreeMap<(String, String), EventKey> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let entries = file["keys"].as_array().unwrap().iter().map(|entry| {
         let key = VerifyKey::from_base64(entry["key"].as_str().unwrap()).unwrap();
@@ -50,7 +50,7 @@ fn keys(file: &Value) -> BTreeMap<(String, String), EventKey> {
     entries.collect()
 }
 
-fn written(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> String {
+pub(super) fn written(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> String {
     let mut bytes = Vec::new();
     write(&mut |piece: &[u8]| bytes.extend_from_slice(piece));
     String::from_utf8(bytes).unwrap()
