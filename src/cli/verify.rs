@@ -167,9 +167,13 @@ pub(super) fn steps_for_people(steps: &[Step]) -> String {
     out
 }
 
-/// `text` without characters that could take over a terminal: the sender chose it.
+/// `text` without characters that could take over a terminal, or turn around what stands beside
+/// them: the sender chose it.
 pub(super) fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() })
+        .map(|c| {
+            if c.is_control() || turns(c) { c.escape_unicode().to_string() } else { c.to_string() }
+        })
         .collect()
 }

@@ -185,14 +185,25 @@ fn verify_event_lets_nothing_through_to_the_terminal() {
     let events = Events::new();
     let evil =
         r#"{"type":"\u001b[2J","sender":"@a:b\u0007","signatures":{"\u001b]0;x":{}},"x\u009b":1}"#;
-    let file = events.write(evil);
-    for arguments in [
-        events.arguments(&file, &[]),
-        events.arguments(&file, &["--json"]),
-        events.arguments(&file, &["--room-version", "1"]),
-    ] {
-        let output = fedgate(&arguments);
-        let told = String::from_utf8(output.stdout).expect("UTF-8");
-        assert!(!told.chars().any(|c| c.is_control() && c != '\n'), "{told:?}");
+    let mut event: Value =
+        serde_json::from_str(text(&vector("1", "good"), "text")).expect("an event");
+    event["event_id"] = "$\u{1b}[2J\u{202e}\u{9b}:one.example".into();
+    event["signatures"]["\u{1b}]0;x"] = Value::Null;
+    event["signatures"]["one.example"]["\u{202e}\u{1b}"] = Value::Null;
+    event["origin"] = "\u{9b}\u{2067}".into();
+    for event in [evil, &event.to_string()] {
+        let file = events.write(event);
+        for arguments in [
+            events.arguments(&file, &[]),
+            events.arguments(&file, &["--json"]),
+            events.arguments(&file, &["--room-version", "1"]),
+            events.arguments(&file, &["--room-version", "\u{1b}"]),
+        ] {
+            let told = String::from_utf8(fedgate(&arguments).stdout).expect("UTF-8");
+            assert!(told.len() > 100, "{told}");
+            let is_hostile =
+                |c: char| c != '\n' && c.is_control() || "\u{202e}\u{2067}".contains(c);
+            assert!(!told.chars().any(is_hostile), "{told:?}");
+        }
     }
 }
