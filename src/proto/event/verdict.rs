@@ -143,7 +143,7 @@ impl Judgement {
     }
 }
 
-/// A signature that waits for the signed bytes: whose, the how manieth, and the check.
+/// A signature that waits for the signed bytes: where it is listed, and the check.
 struct Pending {
     signer: usize,
     signature: usize,
