@@ -17,6 +17,7 @@ mod run;
 mod sign;
 mod times;
 mod verify;
+mod verify_event;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ enum Command {
     Sign(sign::Arguments),
     /// Judge a captured request, step by step, without a network
     Verify(verify::Arguments),
+    /// Judge one event (PDU), step by step, without a network
+    VerifyEvent(verify_event::Arguments),
 }
 
 /// Where the settings come from.
@@ -174,5 +177,6 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::VerifyEvent(arguments) => verify_event::run(&arguments, out),
     }
 }

@@ -72,17 +72,17 @@ enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-struct Step {
-    name: String,
-    ok: bool,
-    detail: Vec<String>,
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) ok: bool,
+    pub(super) detail: Vec<String>,
 }
 
-/// What the signatures must cover.
+/// A text that is hashed or signed.
 #[derive(Debug, Serialize)]
-struct Signed {
-    bytes: usize,
-    text: String,
+pub(super) struct Signed {
+    pub(super) bytes: usize,
+    pub(super) text: String,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure> {
@@ -118,16 +118,21 @@ pub(super) fn run(arguments: &Arguments, out: &mut Out) -> Result<Exit, Failure>
 pub(super) fn signed_text(request: &SignedRequest<'_>) -> String {
     let mut bytes = Vec::new();
     request.write_signed_bytes(&mut |piece: &[u8]| bytes.extend_from_slice(piece));
-    // Canonical JSON is UTF-8: no chunk has an invalid part.
+    canonical_text(&bytes)
+}
+
+/// Canonical JSON as text: it is UTF-8, so that no chunk has an invalid part.
+pub(super) fn canonical_text(bytes: &[u8]) -> String {
     bytes.utf8_chunks().map(|chunk| chunk.valid()).collect()
 }
 
 impl Signed {
-    fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         Self { bytes: text.len(), text }
     }
 
-    fn shorten(&mut self) {
+    /// Leaves what is printed without `--full`.
+    pub(super) fn shorten(&mut self) {
         if let Some((at, _)) = self.text.char_indices().nth(SIGNED_CHARS_SHOWN) {
             self.text.truncate(at);
             self.text.push_str("...");
@@ -136,14 +141,7 @@ impl Signed {
 }
 
 fn for_people(report: &Report) -> String {
-    let mut out = String::new();
-    for step in &report.steps {
-        let mark = if step.ok { "  ok  " } else { " FAIL " };
-        out.push_str(&format!("{mark} {}\n", printable(&step.name)));
-        for line in &step.detail {
-            out.push_str(&format!("         {}\n", printable(line)));
-        }
-    }
+    let mut out = steps_for_people(&report.steps);
     if let Some(signed) = &report.signed {
         let Signed { bytes, text } = signed;
         out.push_str(&format!("\nsigned text, {bytes} bytes:\n{}\n", printable(text)));
@@ -156,9 +154,26 @@ fn for_people(report: &Report) -> String {
     out
 }
 
-/// `text` without characters that could take over a terminal: the sender chose it.
-fn printable(text: &str) -> String {
+/// Steps, one below the other.
+pub(super) fn steps_for_people(steps: &[Step]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        let mark = if step.ok { "  ok  " } else { " FAIL " };
+        out.push_str(&format!("{mark} {}\n", printable(&step.name)));
+        for line in &step.detail {
+            out.push_str(&format!("         {}\n", printable(line)));
+        }
+    }
+    out
+}
+
+/// `text` without characters that could take over a terminal, or turn around what stands beside
+/// them: the sender chose it.
+pub(super) fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() })
+        .map(|c| {
+            if c.is_control() || turns(c) { c.escape_unicode().to_string() } else { c.to_string() }
+        })
         .collect()
 }

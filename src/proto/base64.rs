@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::alphabet;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// What is written: standard alphabet, no padding. What is read: any padding up to the full one,
@@ -56,6 +57,11 @@ pub fn decode_array<const N: usize>(text: &[u8]) -> Result<[u8; N], Base64Error>
 /// Encodes with the standard alphabet and no padding (appendices, unpadded base64).
 pub fn encode(bytes: &[u8]) -> String {
     ENGINE.encode(bytes)
+}
+
+/// Encodes with the URL-safe alphabet and no padding (rooms, version 4, event IDs).
+pub fn encode_url_safe(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -47,3 +47,16 @@ pub const SIGNING_KEYS_MAX: usize = 8;
 /// Most entries read from `verify_keys` and from `old_verify_keys`, each; a document with more is
 /// refused.
 pub const KEYS_PER_DOCUMENT_MAX: usize = 128;
+
+/// Largest event in bytes of canonical JSON, signatures included (client-server API, size limits).
+pub const EVENT_BYTES_MAX: usize = 65_536;
+
+/// Longest `sender`, `room_id`, `type`, `state_key` and `event_id` of an event in bytes, the sigil
+/// included (client-server API, size limits).
+pub const EVENT_FIELD_BYTES_MAX: usize = 255;
+
+/// Most entries in an event's `auth_events` (server-server API, PDU formats).
+pub const AUTH_EVENTS_MAX: usize = 10;
+
+/// Most entries in an event's `prev_events` (server-server API, PDU formats).
+pub const PREV_EVENTS_MAX: usize = 20;

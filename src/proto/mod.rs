@@ -5,6 +5,7 @@
 pub mod base64;
 pub mod countersign;
 pub mod ed25519;
+pub mod event;
 pub mod json;
 pub mod key_id;
 pub mod key_map;

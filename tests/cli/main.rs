@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod events;
 mod inquiry;
 mod keys;
 mod notary;

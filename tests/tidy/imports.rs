@@ -53,8 +53,8 @@ const CONFINED: [(&str, &[&str]); 6] = [
 ];
 
 /// What the pure core may be made of.
-const PROTO_CRATES: [&str; 8] =
-    ["base64", "bytes", "ed25519_dalek", "http", "serde", "serde_json", "std", "zeroize"];
+const PROTO_CRATES: [&str; 9] =
+    ["base64", "bytes", "ed25519_dalek", "http", "serde", "serde_json", "sha2", "std", "zeroize"];
 
 /// What the core may not name of these crates: whatever waits, reads or acts.
 const PROTO_FORBIDDEN: [(&str, &[&str]); 2] = [

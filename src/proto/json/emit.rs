@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::number::{self, take_number};
+use super::number::{self, Number, take_number};
 use super::scan::{Plan, skip_space};
 use super::string::{skip_canonical_escape, skip_plain, skip_string, take_escape, write_character};
 
@@ -184,9 +184,9 @@ pub(super) fn member_at(text: &[u8], start: usize) -> Option<MemberPlace> {
     Some(MemberPlace { name: start..at(after_name), value: at(value)..at(skip_value(value)) })
 }
 
-/// The members of the object that the text is, in the order of the text.
-pub(super) fn members(text: &[u8]) -> impl Iterator<Item = MemberPlace> {
-    let mut end = 0;
+/// The members of the object that opens at `open`, in the order of the text.
+pub(super) fn members(text: &[u8], open: usize) -> impl Iterator<Item = MemberPlace> {
+    let mut end = open;
     std::iter::from_fn(move || {
         // What stands before a name is the opening brace or a comma.
         let rest = skip_space(text.get(end..)?);
@@ -194,6 +194,41 @@ pub(super) fn members(text: &[u8]) -> impl Iterator<Item = MemberPlace> {
         let member = member_at(text, text.len() - name.len())?;
         end = member.value.end;
         Some(member)
+    })
+}
+
+/// The values of the array that the text is.
+pub(super) fn values(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        // What stands before a value is the opening bracket or a comma.
+        let value = skip_space(skip_space(rest).get(1..)?);
+        if matches!(value, [] | [b']', ..]) {
+            rest = &[];
+            return None;
+        }
+        rest = skip_value(value);
+        value.get(..value.len() - rest.len())
+    })
+}
+
+/// The numbers of a scanned text, wherever they stand.
+pub(super) fn numbers(text: &[u8]) -> impl Iterator<Item = (Number, &[u8])> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while let [byte, after @ ..] = rest {
+            match byte {
+                b'"' => rest = skip_string(after),
+                b'-' | b'0'..=b'9' => {
+                    let number = rest;
+                    let (kind, after) = take_number(number).ok()?;
+                    rest = after;
+                    return Some((kind, number.get(..number.len() - after.len())?));
+                }
+                _ => rest = after,
+            }
+        }
+        None
     })
 }
 

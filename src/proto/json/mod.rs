@@ -10,6 +10,7 @@ mod canonical;
 mod emit;
 mod number;
 mod order;
+mod part;
 mod scan;
 mod string;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use self::emit::{Emitter, MemberPlace};
+pub use self::part::Part;
 use self::scan::Plan;
 pub use self::string::write_string;
 
@@ -137,23 +139,29 @@ impl<'a> Object<'a> {
     /// The same for the object without the named top-level members (as for signing: `signatures`
     /// and `unsigned`).
     pub fn write_canonical_without(&self, omitted: &[&str], sink: &mut impl FnMut(&[u8])) {
-        let text = self.text.as_bytes();
+        let part = |name: &str| if omitted.contains(&name) { Part::Nothing } else { Part::Whole };
+        self.write_canonical_part(part, sink);
+    }
+
+    /// The same for a part of the object (as for redaction): `part` says of each top-level member, by
+    /// its decoded name, how much of it is written.
+    pub fn write_canonical_part(
+        &self,
+        part: impl FnMut(&str) -> Part,
+        sink: &mut impl FnMut(&[u8]),
+    ) {
         let in_order = Plan::default();
         let plan = self.plan.as_ref().unwrap_or(&in_order);
-        let mut emitter = Emitter::new(text, plan, sink);
-        let mut separator: &[u8] = b"{";
-        let write = |member: MemberPlace| {
-            if !omitted.contains(&decoded_name(self.text, &member).as_ref()) {
-                emitter.put(separator);
-                emitter.write_from(member.name.start);
-                separator = b",";
-            }
-        };
-        match plan.root_members() {
-            Some(offsets) => offsets.filter_map(|at| emit::member_at(text, at)).for_each(write),
-            None => emit::members(text).for_each(write),
-        }
-        emitter.put(if separator == b"{" { b"{}" } else { b"}" });
+        part::write(self.text, plan, part, sink);
+    }
+
+    /// The text of the first number that canonical JSON has no place for: with a fraction or an
+    /// exponent, or an integer beyond 2^53 - 1 in magnitude (appendices, canonical JSON). `-0` is not
+    /// among them: it is written as `0`.
+    pub fn first_foreign_number(&self) -> Option<&'a str> {
+        emit::numbers(self.text.as_bytes())
+            .find(|(number, text)| !number::is_within_canonical_json(*number, text))
+            .and_then(|(_, text)| std::str::from_utf8(text).ok())
     }
 
     /// The top-level members, in the order of the text: decoded name and raw value text. A value that
@@ -165,7 +173,7 @@ impl<'a> Object<'a> {
     /// The same with each member's whole text.
     pub fn raw_members(&self) -> impl Iterator<Item = RawMember<'a>> {
         let text = self.text;
-        emit::members(text.as_bytes()).map(move |member| {
+        emit::members(text.as_bytes(), 0).map(move |member| {
             let part = |range| text.as_bytes().get(range).unwrap_or_default();
             RawMember {
                 name: decoded_name(text, &member),
@@ -174,6 +182,19 @@ impl<'a> Object<'a> {
             }
         })
     }
+}
+
+/// The string that the text of a value within a scanned text stands for; none if the value is no
+/// string.
+pub fn string_value(value: &[u8]) -> Option<Cow<'_, str>> {
+    let body = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(body).ok().map(string::decoded)
+}
+
+/// The values of the array that the text of a value within a scanned text is; none if the value is
+/// no array.
+pub fn array_values(value: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    value.starts_with(b"[").then(|| emit::values(value))
 }
 
 /// A member of an object.

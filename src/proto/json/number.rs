@@ -75,6 +75,15 @@ pub(super) fn check_value(number: Number, text: &[u8]) -> Result<(), JsonErrorKi
     }
 }
 
+/// Whether canonical JSON, taken by the letter, has a place for the number: an integer from
+/// -(2^53 - 1) to 2^53 - 1 (appendices, canonical JSON).
+pub(super) fn is_within_canonical_json(number: Number, text: &[u8]) -> bool {
+    const LARGEST: &[u8] = b"9007199254740991";
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    // No number begins with a needless zero, so that the longer one is the larger one.
+    number == Number::Integer && (digits.len(), digits) <= (LARGEST.len(), LARGEST)
+}
+
 /// Whether a well-formed number has a value and is its own canonical form.
 #[inline]
 pub(super) fn is_canonical(number: Number, text: &[u8]) -> bool {

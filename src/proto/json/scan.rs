@@ -55,10 +55,10 @@ impl Plan {
         (object.open as usize == offset).then_some(object.first as usize)
     }
 
-    /// Where the members of the whole text's object begin, in canonical order, if it is out of order.
-    pub(super) fn root_members(&self) -> Option<impl Iterator<Item = usize>> {
-        let first = self.members_of(0, 0)?;
-        let mut next = Some(first);
+    /// Where the members of the object that opens at `open` begin, in canonical order, if it is out
+    /// of order.
+    pub(super) fn members_at(&self, open: usize) -> Option<impl Iterator<Item = usize>> {
+        let mut next = Some(self.members_of(self.first_from(open), open)?);
         Some(std::iter::from_fn(move || {
             let index = next?;
             let (offset, is_last) = self.member(index)?;

@@ -1,6 +1,7 @@
 //! Tests of both paths. What only the slow path sees is also run through it alone, so that neither
 //! hides behind the other.
 
+mod parts;
 mod properties;
 mod vectors;
 

@@ -151,6 +151,37 @@ proptest! {
         prop_assert_eq!(without(&text, &[&name]), serde_json::to_string(&members).unwrap());
     }
 
+    /// Members by name, two levels deep: the names are those of `text` with one character.
+    #[test]
+    fn writing_a_part_equals_taking_it(value in object(), seed: u64) {
+        const INNER: &[(&str, Part)] = &[("c", Part::Whole), ("a", Part::Members(&[("b", Part::Whole)]))];
+        let mut members = value.as_object().unwrap().clone();
+        for (at, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            // Something to choose from, nested in different depths.
+            let inner = if at % 2 == 0 { value.clone() } else { serde_json::json!({ "a": value, "c": at + 1 }) };
+            members.insert(name.to_owned(), serde_json::json!({ "a": inner, "c": value, "x": 1 }));
+        }
+        let part = |name: &str| match name {
+            "a" | "b" => Part::Members(INNER),
+            "c" => Part::Whole,
+            _ => Part::Nothing,
+        };
+        let take = |value: &Value, names: &[&str]| -> Value {
+            let members = value.as_object().unwrap().iter();
+            let kept = members.filter(|(name, _)| names.contains(&name.as_str()));
+            Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+        };
+        let text = scramble(&Value::Object(members.clone()), seed);
+        let mut wanted = take(&Value::Object(members), &["a", "b", "c"]);
+        for name in ["a", "b"] {
+            wanted[name] = take(&wanted[name], &["a", "c"]);
+            wanted[name]["a"] = take(&wanted[name]["a"], &["b"]);
+        }
+        let object = Object::scan(text.as_bytes()).unwrap();
+        let written = collect(|mut sink| object.write_canonical_part(part, &mut sink));
+        prop_assert_eq!(String::from_utf8(written).unwrap(), wanted.to_string());
+    }
+
     #[test]
     fn members_are_those_of_the_value(value in object(), seed: u64) {
         let text = scramble(&value, seed);

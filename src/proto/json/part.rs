@@ -1,0 +1,82 @@
+//! Writes the canonical form of a part of an object.
+
+use super::decoded_name;
+use super::emit::{self, Emitter, MemberPlace};
+use super::scan::Plan;
+use super::string::write_string;
+
+/// How much of a member is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The member is left out.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// Of an object these members, in any order; anything else than an object is left out.
+    Members(&'static [(&'static str, Self)]),
+}
+
+impl Part {
+    /// How much of the member `name` of an object is written of which these are.
+    fn of(members: &'static [(&'static str, Self)], name: &str) -> Self {
+        members.iter().find(|(found, _)| *found == name).map_or(Self::Nothing, |(_, part)| *part)
+    }
+}
+
+/// Writes the parts of the object that the text is, member by member.
+pub(super) fn write(
+    text: &str,
+    plan: &Plan,
+    part: impl FnMut(&str) -> Part,
+    sink: &mut impl FnMut(&[u8]),
+) {
+    let mut emitter = Emitter::new(text.as_bytes(), plan, sink);
+    write_members(text, plan, 0, part, &mut emitter);
+    emitter.flush();
+}
+
+/// Writes the parts of the object that opens at `open`. Calls itself as deep as [`Part`]s are nested.
+fn write_members<F: FnMut(&[u8])>(
+    text: &str,
+    plan: &Plan,
+    open: usize,
+    mut part: impl FnMut(&str) -> Part,
+    emitter: &mut Emitter<'_, F>,
+) {
+    let bytes = text.as_bytes();
+    let mut separator: &[u8] = b"{";
+    let write = |member: MemberPlace| {
+        let name = decoded_name(text, &member);
+        let value = member.value.start;
+        match part(&name) {
+            Part::Whole => {
+                emitter.put(separator);
+                emitter.write_from(member.name.start);
+            }
+            Part::Members(members) if bytes.get(value) == Some(&b'{') => {
+                emitter.put(separator);
+                write_string(&name, &mut |piece: &[u8]| emitter.put(piece));
+                emitter.put(b":");
+                write_listed(text, plan, value, members, emitter);
+            }
+            Part::Members(_) | Part::Nothing => return,
+        }
+        separator = b",";
+    };
+    match plan.members_at(open) {
+        Some(offsets) => offsets.filter_map(|at| emit::member_at(bytes, at)).for_each(write),
+        None => emit::members(bytes, open).for_each(write),
+    }
+    emitter.put(if separator == b"{" { b"{}" } else { b"}" });
+}
+
+/// The same for members by name.
+fn write_listed<F: FnMut(&[u8])>(
+    text: &str,
+    plan: &Plan,
+    open: usize,
+    members: &'static [(&'static str, Part)],
+    emitter: &mut Emitter<'_, F>,
+) {
+    write_members(text, plan, open, |name: &str| Part::of(members, name), emitter);
+}

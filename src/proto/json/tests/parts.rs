@@ -1,0 +1,86 @@
+//! Parts of objects, and values taken by themselves.
+
+use super::*;
+
+fn part(text: &str, part: impl Fn(&str) -> Part + Copy) -> String {
+    let slow = scan_slowly(text.as_bytes()).unwrap();
+    let slow = collect(|mut sink| slow.write_canonical_part(part, &mut sink));
+    let object = Object::scan(text.as_bytes()).unwrap();
+    assert_eq!(collect(|mut sink| object.write_canonical_part(part, &mut sink)), slow);
+    String::from_utf8(slow).unwrap()
+}
+
+#[test]
+fn members_of_members_are_picked_by_name() {
+    const INNER: Part = Part::Members(&[("b", Part::Whole), ("é", Part::Members(&[]))]);
+    let inner = |name: &str| if name == "a" { INNER } else { Part::Nothing };
+    for (text, wanted) in [
+        ("{}", "{}"),
+        (r#"{"b":1}"#, "{}"),
+        (r#"{"a":{}}"#, r#"{"a":{}}"#),
+        (r#"{"a":{"b":{"c":1,"b":2}}}"#, r#"{"a":{"b":{"b":2,"c":1}}}"#),
+        (
+            r#"{"z":1,"a":{"é":{"b":1},"c":[{}],"b":[{"b":1.0}]}}"#,
+            r#"{"a":{"b":[{"b":1.0}],"é":{}}}"#,
+        ),
+        (r#" { "\u0061" : { "\u00e9" : { } , "x" : "}" } } "#, r#"{"a":{"é":{}}}"#),
+        // Anything else than an object has no members.
+        (r#"{"a":[{"b":1}]}"#, "{}"),
+        (r#"{"a":"{\"b\":1}"}"#, "{}"),
+        (r#"{"a":null,"b":2}"#, "{}"),
+        (r#"{"a":{"b":1,"é":[]}}"#, r#"{"a":{"b":1}}"#),
+    ] {
+        assert_eq!(part(text, inner), wanted, "{text}");
+    }
+    let all = r#"{"b":[1,{"d":1,"c":2}],"a":{"b":{"y":-0,"x":1}}}"#;
+    assert_eq!(part(all, |_| Part::Whole), canonical(all));
+    assert_eq!(part(all, |_| Part::Nothing), "{}");
+}
+
+#[test]
+fn numbers_that_canonical_json_has_no_place_for_are_found() {
+    fn first(text: &str) -> Option<&str> {
+        Object::scan(text.as_bytes()).unwrap().first_foreign_number()
+    }
+    for good in ["0", "-0", "9007199254740991", "-9007199254740991", "8999999999999999"] {
+        assert_eq!(first(&format!("{{\"a\":{good}}}")), None, "{good}");
+    }
+    for bad in ["9007199254740992", "-9007199254740992", "10000000000000000", "0.0", "1e0", "-1E-5"]
+    {
+        for text in ["{\"a\":N}", "{\"b\":[{\"a\":[1,N ]}]}", "{\"2.5\\\"\":\"3.5\", \"a\": N}"] {
+            let text = text.replace('N', bad);
+            assert_eq!(first(&text), Some(bad), "{text}");
+        }
+    }
+    assert_eq!(first(r#"{"a":"1.5","1.5":"\"1.5","b":[true,null,false,-1]}"#), None);
+    assert_eq!(first(r#"{"a":1,"b":2.5,"c":3.5}"#), Some("2.5"));
+}
+
+#[test]
+fn strings_and_arrays_are_taken_apart() {
+    for (value, wanted) in [
+        (r#""""#, Some("")),
+        (r#""a""#, Some("a")),
+        (r#""\u0061\"""#, Some("a\"")),
+        ("1", None),
+        ("\"", None),
+        ("null", None),
+        (r#"["a"]"#, None),
+        ("", None),
+    ] {
+        assert_eq!(string_value(value.as_bytes()).as_deref(), wanted, "{value}");
+    }
+    let values = |text: &'static str| {
+        array_values(text.as_bytes()).map(|values| {
+            values.map(|value| std::str::from_utf8(value).unwrap()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(values("[]"), Some(vec![]));
+    assert_eq!(values("[ ]"), Some(vec![]));
+    assert_eq!(values("[1]"), Some(vec!["1"]));
+    let nested = r#"[ "a]," , [1,[2]] ,{"b":"]"}, -1.5e3,null ]"#;
+    let wanted = vec![r#""a],""#, "[1,[2]]", r#"{"b":"]"}"#, "-1.5e3", "null"];
+    assert_eq!(values(nested), Some(wanted));
+    assert_eq!(values(r#"{"a":[]}"#), None);
+    assert_eq!(values(""), None);
+}
