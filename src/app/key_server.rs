@@ -40,7 +40,7 @@ pub(super) fn key_server(
         (Publish::Cached, _) => {
             let homeserver = config.homeserver.clone();
             let http = LocalHttp { homeserver, host: server_name.clone() };
-            Some(Origin::Homeserver(http, keyring.rules().clone()))
+            Some(Origin::Homeserver(http, keyring.clone()))
         }
         (Publish::Own, Some(keys)) => Some(own(config, keys, clock.now())?),
         (Publish::Own, None) => return Err(StartError::NoSigningKey),

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use super::metrics::NotaryMetrics;
 use crate::clock::Clock;
+use crate::keys::Keyring;
 use crate::keys::cache::StoredKeys;
 use crate::keys::fetch::LocalHttp;
 use crate::keys::record::Source;
-use crate::keys::rules::Rulebook;
 use crate::proto::own_server_keys::OwnServerKeys;
 use crate::proto::server_keys::{OldVerifyKey, ServerKeys};
 use crate::proto::signing_keys::SigningKeys;
@@ -31,8 +31,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where the document comes from.
 pub enum Origin {
-    /// The homeserver makes it.
-    Homeserver(LocalHttp, Rulebook),
+    /// The homeserver makes it; the keyring keeps it over restarts.
+    Homeserver(LocalHttp, Keyring),
     /// It is made here.
     Own {
         /// The homeserver's signing keys.
@@ -75,7 +75,10 @@ impl Publisher {
             Some(document) => Some(document),
             None => {
                 self.renew(is_fresh).await;
-                self.current.load_full()
+                match self.current.load_full() {
+                    Some(document) => Some(document),
+                    None => self.kept().await,
+                }
             }
         }
     }
@@ -90,6 +93,14 @@ impl Publisher {
             })
             .await;
             sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// The last document before a restart.
+    async fn kept(&self) -> Option<Arc<StoredKeys>> {
+        match &self.origin {
+            Origin::Homeserver(_, keyring) => keyring.newest_document(&self.server_name).await,
+            Origin::Own { .. } => None,
         }
     }
 
@@ -127,8 +138,11 @@ impl Publisher {
 
     async fn get(&self, now: Timestamp) -> Result<ServerKeys, String> {
         match &self.origin {
-            Origin::Homeserver(http, rules) => {
-                http.own_keys(rules).await.map_err(|error| error.to_string())
+            Origin::Homeserver(http, keyring) => {
+                let keys = http.own_keys(keyring.rules()).await;
+                let keys = keys.map_err(|error| error.to_string())?;
+                keyring.learn(keys.clone()).await;
+                Ok(keys)
             }
             Origin::Own { keys, old, valid_for_ms } => OwnServerKeys {
                 server_name: &self.server_name,

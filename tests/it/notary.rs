@@ -394,8 +394,14 @@ async fn the_homeservers_document_is_kept_while_it_is_down() {
         response
     })
     .await;
-    let options = GateOptions { key_server: "publish = \"cached\"", ..GateOptions::default() };
-    let gate = Gate::start_with(&homeserver, options).await;
+    let files = tempfile::tempdir().unwrap();
+    let store = files.path().join("keys.redb").display().to_string();
+    let options = || GateOptions {
+        key_server: "publish = \"cached\"",
+        store: store.clone(),
+        ..GateOptions::default()
+    };
+    let gate = Gate::start_with(&homeserver, options()).await;
     let times_asked = || {
         let seen = homeserver.seen();
         seen.iter().filter(|seen| seen.target == "/_matrix/key/v2/server").count()
@@ -412,6 +418,11 @@ async fn the_homeservers_document_is_kept_while_it_is_down() {
     }
     assert_eq!(times_asked(), 2, "and not with every request");
     assert_eq!(gate.metric("fedgate_own_keys_renewals_total{result=\"failed\"}").await, 1.0);
+    gate.stop().await;
+
+    // Also after a restart.
+    let gate = Gate::start_with(&homeserver, options()).await;
+    assert_eq!(get(&gate, "/_matrix/key/v2/server").await.body, kept);
 }
 
 #[tokio::test]

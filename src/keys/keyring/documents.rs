@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::flight::{FlightEnd, Quest};
+use super::flight::{Findings, FlightEnd, Quest};
 use super::{Inner, Keyring, is_published};
 use crate::keys::cache::StoredKeys;
 use crate::keys::known::{KnownKeys, is_from_the_future, window_end};
-use crate::proto::server_keys::{BANNED, UnverifiedServerKeys};
+use crate::keys::record::Source;
+use crate::proto::server_keys::{BANNED, ServerKeys, UnverifiedServerKeys};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// A key that somebody asks a notary for.
@@ -43,6 +44,25 @@ impl Allowance {
 }
 
 impl Keyring {
+    /// Takes in a document that our own homeserver has given of itself, and keeps it over restarts.
+    pub async fn learn(&self, document: ServerKeys) {
+        let (inner, server) = (&self.0, document.server_name().clone());
+        let now = inner.parts.clock.now();
+        let known = inner.known_unused(&server, now).await;
+        let mut findings = Findings::beginning(&server, known, now);
+        inner.keep(vec![document], &Source::Homeserver, &mut findings);
+        if let Some(known) = &findings.known {
+            inner.save(&server, known, findings.entries).await;
+        }
+    }
+
+    /// The document kept of `server` that is valid the longest. Nobody is asked.
+    pub async fn newest_document(&self, server: &ServerName) -> Option<Arc<StoredKeys>> {
+        let known = self.0.known_unused(server, self.0.parts.clock.now()).await?;
+        let documents = self.0.servable(server, &known, &[]).into_iter();
+        documents.max_by_key(|document| document.keys.valid_until_ts())
+    }
+
     /// The same as [`Keyring::documents`] where all that is wanted is in memory and nothing of it is
     /// to be renewed; else none.
     pub fn documents_at_hand(

@@ -72,20 +72,39 @@ impl Drop for Landing {
 }
 
 /// What the sources have said so far.
-struct Findings {
+pub(super) struct Findings {
     /// Whose keys are sought.
     server: ServerName,
     /// All that is known of the server by now.
-    known: Option<Arc<KnownKeys>>,
+    pub(super) known: Option<Arc<KnownKeys>>,
     origin_spoke: bool,
     /// Whether a document has been added.
     changed: bool,
     /// What is new about the documents, for the history.
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// One entry per source that has not given a usable key.
     causes: Vec<String>,
     /// When the first source was asked.
     since: Timestamp,
+}
+
+impl Findings {
+    /// Nobody has been asked yet; `known` is known of `server`.
+    pub(super) fn beginning(
+        server: &ServerName,
+        known: Option<Arc<KnownKeys>>,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            server: server.clone(),
+            known,
+            origin_spoke: false,
+            changed: false,
+            entries: Vec::new(),
+            causes: Vec::new(),
+            since,
+        }
+    }
 }
 
 /// What one source has said.
@@ -179,15 +198,7 @@ impl Inner {
         known: Option<Arc<KnownKeys>>,
         deadline: Instant,
     ) -> Findings {
-        let mut findings = Findings {
-            server: server.clone(),
-            known,
-            origin_spoke: false,
-            changed: false,
-            entries: Vec::new(),
-            causes: Vec::new(),
-            since: self.parts.clock.now(),
-        };
+        let mut findings = Findings::beginning(server, known, self.parts.clock.now());
         let mut stages = self.parts.stages.iter().enumerate();
         let mut running = FuturesUnordered::new();
         let mut silent: Vec<&Source> = Vec::new();
@@ -283,7 +294,7 @@ impl Inner {
             }
             Ok(documents) => {
                 findings.origin_spoke |= *source == Source::Origin;
-                self.keep(documents, source, findings).await;
+                self.keep(documents, source, findings);
                 if !findings.origin_spoke
                     && !self.any_usable(&findings.server, findings.known.as_deref(), quest)
                 {
@@ -316,7 +327,12 @@ impl Inner {
         usable || (findings.origin_spoke && !self.wants_witnesses(quest, findings))
     }
 
-    async fn keep(&self, documents: Vec<ServerKeys>, source: &Source, findings: &mut Findings) {
+    pub(super) fn keep(
+        &self,
+        documents: Vec<ServerKeys>,
+        source: &Source,
+        findings: &mut Findings,
+    ) {
         let fetched_at = self.parts.clock.now();
         let binding = self.parts.policy.binding;
         for keys in documents {
