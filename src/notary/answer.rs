@@ -9,11 +9,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use ipnet::IpNet;
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::metrics::NotaryMetrics;
 use super::publish::Publisher;
 use super::query::Wanted;
+use super::{Answer, KeyServerError};
 use crate::keys::Keyring;
 use crate::keys::budget::{Budget, Rates};
 use crate::keys::cache::StoredKeys;
@@ -37,18 +39,22 @@ const CONCURRENT: usize = 64;
 /// Servers that are looked up in memory in one go, which takes less than a millisecond.
 const AT_ONE_GO: usize = 500;
 
-/// What most documents take at most with our signature, in bytes.
-const DOCUMENT_BYTES: usize = 1024;
-
 /// Largest answer, in bytes: documents beyond it are left out. With 1 KB for a document, as most have
 /// it, all of `NAMES_MAX` fit.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Memory for the answers that are being read, in bytes: four of the largest. Once for strangers, who may
+/// read slowly, and once for our own homeserver.
+const ANSWERS_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 
 /// Signed documents that are kept, in bytes: about ten thousand.
 const SIGNED_BYTES_MAX: u64 = 32 << 20;
 
 /// What a signed document takes beside its text, in bytes.
 const SIGNED_ENTRY_BYTES: usize = 256;
+
+/// An answer without documents.
+const EMPTY: &[u8] = b"{\"server_keys\":[]}";
 
 /// A document and the same with our signature.
 type Signed = (Arc<StoredKeys>, Bytes);
@@ -79,6 +85,10 @@ pub struct Notary {
     /// By the address of the document, which is held and so stays the only one there.
     signed: Cache<usize, Signed>,
     names: Budget,
+    /// A permit for each byte of the answers to strangers.
+    strangers: Arc<Semaphore>,
+    /// The same for our own homeserver.
+    own: Arc<Semaphore>,
 }
 
 impl Notary {
@@ -89,20 +99,27 @@ impl Notary {
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let signed = Cache::builder().max_capacity(SIGNED_BYTES_MAX).weigher(weigh).build();
-        Self { parts, signed, names: Budget::new(NAMES_RATES, NAMES_BURST) }
+        let names = Budget::new(NAMES_RATES, NAMES_BURST);
+        let room = || Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
+        Self { parts, signed, names, strangers: room(), own: room() }
     }
 
     /// The answer to a question of `client`: what there is, signed. Servers of which nothing can be
     /// had are left out (R66).
     ///
     /// # Errors
-    /// When a stranger's network asks for too many: when to try again.
-    pub async fn answer(&self, wanted: Vec<Wanted>, client: IpAddr) -> Result<Bytes, Duration> {
+    /// When a stranger's network asks for too many, or there is no memory for the answer.
+    pub async fn answer(
+        &self,
+        wanted: Vec<Wanted>,
+        client: IpAddr,
+    ) -> Result<Answer, KeyServerError> {
         let client = client.to_canonical();
         let is_own = self.parts.own_clients.iter().any(|range| range.contains(&client));
         if !is_own {
             let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-            self.names.take(client, count).await.map_err(|(wait, _)| wait)?;
+            let taken = self.names.take(client, count).await;
+            taken.map_err(|(wait, _)| KeyServerError::TooMany(wait))?;
         }
         let fetches = if is_own { NAMES_MAX } else { self.parts.fetches_per_query_max };
         let allowance = Allowance {
@@ -112,28 +129,27 @@ impl Notary {
         };
         let allowance = &allowance;
         let (at_hand, others) = self.at_hand(wanted).await;
-        let size = (DOCUMENT_BYTES * at_hand.len()).min(ANSWER_BYTES_MAX);
         let documents = stream::iter(others)
             .map(|wanted| async move { self.documents(&wanted, allowance).await })
             .buffered(CONCURRENT)
             .flat_map(stream::iter);
         let mut documents = std::pin::pin!(stream::iter(at_hand).chain(documents));
-        let mut text = Vec::with_capacity(size);
-        text.extend_from_slice(b"{\"server_keys\":[");
-        let (mut count, mut left_out) = (0_usize, 0_usize);
+        // Held as they are kept, not copied yet.
+        let (mut signed, mut bytes, mut left_out) = (Vec::new(), EMPTY.len(), 0_usize);
         while let Some(document) = documents.next().await {
-            let Some(signed) = self.signed(&document) else { continue };
-            if text.len() + signed.len() > ANSWER_BYTES_MAX {
+            let Some(text) = self.signed(&document) else { continue };
+            if bytes + text.len() + 1 > ANSWER_BYTES_MAX {
                 left_out += 1;
                 continue;
             }
-            if count > 0 {
-                text.push(b',');
-            }
-            count += 1;
-            text.extend_from_slice(&signed);
+            bytes += text.len() + 1;
+            signed.push(text);
         }
-        text.extend_from_slice(b"]}");
+        let room = if is_own { &self.own } else { &self.strangers };
+        let share = u32::try_from(bytes).map_err(|_too_large| KeyServerError::Full)?;
+        let share = Arc::clone(room).try_acquire_many_owned(share);
+        let share = share.map_err(|_none_left| KeyServerError::Full)?;
+        let count = signed.len();
         self.parts.metrics.answered(count);
         if left_out > 0 {
             tracing::warn!(
@@ -143,7 +159,7 @@ impl Notary {
                 "an answer would have had more than {ANSWER_BYTES_MAX} bytes"
             );
         }
-        Ok(text.into())
+        Ok(Answer { body: joined(&signed, bytes), _share: Some(share) })
     }
 
     /// The documents that are in memory and will do, and what else is wanted.
@@ -195,6 +211,20 @@ impl Notary {
             }
         }
     }
+}
+
+/// The answer with these documents, of `bytes` bytes at most.
+fn joined(documents: &[Bytes], bytes: usize) -> Bytes {
+    let mut text = Vec::with_capacity(bytes);
+    text.extend_from_slice(b"{\"server_keys\":[");
+    for (index, document) in documents.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(document);
+    }
+    text.extend_from_slice(b"]}");
+    text.into()
 }
 
 #[cfg(test)]

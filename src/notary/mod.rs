@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use self::answer::Notary;
 pub use self::publish::Publisher;
-pub use self::query::QueryError;
+pub use self::query::{QueryError, Wanted};
 
 /// What of it fedgate answers; the homeserver answers the rest.
 #[derive(Clone, Default)]
@@ -32,56 +33,67 @@ pub enum KeyServerError {
     Query(QueryError),
     /// The homeserver's keys have not been had yet.
     NoDocument,
+    /// All memory for answers is in use by those that are being read.
+    Full,
     /// The client's network asks for too many keys; when to try again.
     TooMany(Duration),
 }
 
+/// A question that fedgate answers. It holds nothing of the request's body.
+pub enum Question {
+    /// For the homeserver's own keys.
+    Own(Arc<Publisher>),
+    /// For the keys of others.
+    Others(Arc<Notary>, Vec<Wanted>),
+}
+
+/// An answer, with its share of the memory for answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// The JSON text.
+    pub body: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
 impl KeyServer {
-    /// The answer to `GET /_matrix/key/v2/server`; none if the homeserver gives it.
-    ///
-    /// # Errors
-    /// When the homeserver's keys have not been had yet.
-    pub async fn server_keys(&self) -> Option<Result<Bytes, KeyServerError>> {
-        let document = self.publisher.as_ref()?.document().await;
-        let raw = document.map(|document| document.keys.raw().clone());
-        Some(raw.ok_or(KeyServerError::NoDocument))
+    /// The question of `GET /_matrix/key/v2/server`; none if the homeserver answers it.
+    pub fn own_keys(&self) -> Option<Question> {
+        self.publisher.clone().map(Question::Own)
     }
 
-    /// The answer to `GET /_matrix/key/v2/query/{serverName}[/{keyId}]`; none if the homeserver gives
-    /// it.
-    ///
-    /// # Errors
-    /// When the question is malformed, or there are too many.
-    pub async fn query_by_get(
+    /// The question of `GET /_matrix/key/v2/query/{serverName}[/{keyId}]`; none if the homeserver
+    /// answers it.
+    pub fn query_by_get(
         &self,
         path: &str,
         query: Option<&str>,
-        client: IpAddr,
-    ) -> Option<Result<Bytes, KeyServerError>> {
-        let notary = self.notary.as_ref()?;
-        Some(match query::of_get(path, query) {
-            Ok(wanted) => answered(notary.answer(vec![wanted], client).await),
-            Err(error) => Err(KeyServerError::Query(error)),
-        })
+    ) -> Option<Result<Question, KeyServerError>> {
+        let notary = Arc::clone(self.notary.as_ref()?);
+        let wanted = query::of_get(path, query).map_err(KeyServerError::Query);
+        Some(wanted.map(|wanted| Question::Others(notary, vec![wanted])))
     }
 
-    /// The answer to `POST /_matrix/key/v2/query`; none if the homeserver gives it.
-    ///
-    /// # Errors
-    /// When the question is malformed, or there are too many.
-    pub async fn query_by_post(
-        &self,
-        body: &[u8],
-        client: IpAddr,
-    ) -> Option<Result<Bytes, KeyServerError>> {
-        let notary = self.notary.as_ref()?;
-        Some(match query::of_post(body, answer::NAMES_MAX) {
-            Ok(wanted) => answered(notary.answer(wanted, client).await),
-            Err(error) => Err(KeyServerError::Query(error)),
-        })
+    /// The question of `POST /_matrix/key/v2/query`; none if the homeserver answers it.
+    pub fn query_by_post(&self, body: &[u8]) -> Option<Result<Question, KeyServerError>> {
+        let notary = Arc::clone(self.notary.as_ref()?);
+        let wanted = query::of_post(body, answer::NAMES_MAX).map_err(KeyServerError::Query);
+        Some(wanted.map(|wanted| Question::Others(notary, wanted)))
     }
 }
 
-fn answered(answer: Result<Bytes, Duration>) -> Result<Bytes, KeyServerError> {
-    answer.map_err(KeyServerError::TooMany)
+impl Question {
+    /// The answer for `client`.
+    ///
+    /// # Errors
+    /// When there is no document yet, no memory for the answer, or the client's network asks for too
+    /// much.
+    pub async fn answer(self, client: IpAddr) -> Result<Answer, KeyServerError> {
+        match self {
+            Self::Own(publisher) => {
+                let document = publisher.document().await.ok_or(KeyServerError::NoDocument)?;
+                Ok(Answer { body: document.keys.raw().clone(), _share: None })
+            }
+            Self::Others(notary, wanted) => notary.answer(wanted, client).await,
+        }
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
@@ -27,7 +26,7 @@ use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
-use crate::notary::{KeyServer, KeyServerError};
+use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 
 /// Most concurrent streams of one HTTP/2 connection; pingora's default, named here because each may
 /// hold a body.
@@ -35,6 +34,10 @@ const H2_STREAMS_MAX: u32 = 100;
 
 /// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
 const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
+
+/// When to try again after there was no memory for an answer: about as long as the readers of others
+/// take.
+const ANSWERS_RETRY: Duration = Duration::from_secs(5);
 
 /// How long a client may take to read the next part of its response.
 const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -91,7 +94,7 @@ enum Head {
 /// What is to become of a request.
 enum Cleared {
     /// fedgate answers it, with this.
-    Answered(Bytes),
+    Answered(Answer),
     /// It may be forwarded.
     Forward {
         permit: Permit,
@@ -142,9 +145,9 @@ impl ClientConnection {
             Ok(Cleared::Forward { permit, body }) => {
                 self.forward(session, permit, body, client, record).await
             }
-            Ok(Cleared::Answered(body)) => {
+            Ok(Cleared::Answered(given)) => {
                 record.answered();
-                match answer(&mut session, body).await {
+                match answer(&mut session, given.body.clone()).await {
                     Ok(()) => finish(session).await,
                     Err(_gone) => None,
                 }
@@ -257,8 +260,11 @@ impl ClientConnection {
         }
         let body = self.take_body(session, &admitted).await?;
         record.end_stage(Stage::Body);
-        if let Some(answer) = self.key_answer(&admitted, &body.bytes, record.client).await {
-            return answer.map(Cleared::Answered);
+        if let Some(question) = self.key_question(&admitted, &body.bytes) {
+            // Nothing of the body is wanted any more, while the answer may have to be fetched.
+            drop(body);
+            let answer = async { question?.answer(record.client).await };
+            return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
         let permit = match gate.judge(&admitted, &keys, &body.bytes) {
             Ok(permit) => permit,
@@ -268,35 +274,19 @@ impl ClientConnection {
         Ok(Cleared::Forward { permit, body: Some(body) })
     }
 
-    /// What fedgate itself answers to a request for keys; none if the homeserver does.
-    async fn key_answer(
+    /// The question of a request for keys that fedgate itself answers; none if the homeserver does.
+    fn key_question(
         &self,
         admitted: &Admitted,
         body: &[u8],
-        client: IpAddr,
-    ) -> Option<Result<Bytes, Refusal>> {
+    ) -> Option<Result<Question, KeyServerError>> {
         let (keys, target) = (&self.gateway.key_server, &admitted.target);
-        let answer = match (admitted.endpoint, admitted.method == Method::POST) {
-            (Endpoint::KeyServer, _) => keys.server_keys().await,
-            (Endpoint::KeyQuery, true) => keys.query_by_post(body, client).await,
-            (Endpoint::KeyQuery, false) => {
-                keys.query_by_get(target.path(), target.query(), client).await
-            }
+        match (admitted.endpoint, admitted.method == Method::POST) {
+            (Endpoint::KeyServer, _) => keys.own_keys().map(Ok),
+            (Endpoint::KeyQuery, true) => keys.query_by_post(body),
+            (Endpoint::KeyQuery, false) => keys.query_by_get(target.path(), target.query()),
             _ => None,
-        };
-        Some(answer?.map_err(|error| {
-            match error {
-                KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
-                KeyServerError::TooMany(wait) => {
-                    Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
-                        .retry_after(wait)
-                }
-                KeyServerError::NoDocument => Refusal::new(
-                    Rejection::HomeserverUnavailable,
-                    "the homeserver's own keys have not been had yet",
-                ),
-            }
-        }))
+        }
     }
 
     /// In observe mode, the permit for what would be refused; else the refusal.
@@ -363,6 +353,24 @@ impl ClientConnection {
         // An answer that broke off must look broken off: ending the session properly would write
         // the end of a chunked body that never came.
         if handoff.is_completed() { finish(session).await } else { abandon(session).await }
+    }
+}
+
+fn refuse_question(error: KeyServerError) -> Refusal {
+    match error {
+        KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
+        KeyServerError::TooMany(wait) => {
+            Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
+                .retry_after(wait)
+        }
+        KeyServerError::Full => {
+            Refusal::new(Rejection::Overloaded, "all memory for a notary's answers is in use")
+                .retry_after(ANSWERS_RETRY)
+        }
+        KeyServerError::NoDocument => Refusal::new(
+            Rejection::HomeserverUnavailable,
+            "the homeserver's own keys have not been had yet",
+        ),
     }
 }
 

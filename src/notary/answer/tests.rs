@@ -66,9 +66,9 @@ async fn answers_come_in_the_order_of_the_question_without_what_there_is_not() {
         keep(&cache, &server(name));
     }
     let question = ["c.example", "gone.example", "a.example", "b.example"].map(wanted);
-    let answer = notary.answer(question.to_vec(), CLIENT).await.unwrap();
+    let answer = notary.answer(question.to_vec(), CLIENT).await.unwrap().body;
     assert_eq!(names(&answer), ["c.example", "a.example", "b.example"]);
-    assert_eq!(&notary.answer(Vec::new(), CLIENT).await.unwrap()[..], b"{\"server_keys\":[]}");
+    assert_eq!(&notary.answer(Vec::new(), CLIENT).await.unwrap().body[..], b"{\"server_keys\":[]}");
 }
 
 #[tokio::test]
@@ -76,9 +76,9 @@ async fn a_document_is_signed_once_and_its_successor_anew() {
     let (notary, cache) = notary();
     let mut server = server("a.example");
     keep(&cache, &server);
-    let first = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap();
+    let first = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap().body;
     let again = notary.answer(vec![wanted("a.example")], CLIENT).await;
-    assert_eq!(again.as_ref(), Ok(&first));
+    assert_eq!(again.unwrap().body, first);
     let kept = || {
         notary.signed.run_pending_tasks();
         notary.signed.entry_count()
@@ -86,7 +86,7 @@ async fn a_document_is_signed_once_and_its_successor_anew() {
     assert_eq!(kept(), 1);
     server.valid_until = at(2 * DAY);
     keep(&cache, &server);
-    let second = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap();
+    let second = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap().body;
     assert_ne!(second, first);
     assert_eq!(kept(), 2);
 }
@@ -101,9 +101,29 @@ async fn k14_an_answer_has_an_end() {
         keep(&cache, &large);
         question.push(wanted(&format!("s{n}.example")));
     }
-    let answer = notary.answer(question, CLIENT).await.unwrap();
+    let answer = notary.answer(question.clone(), CLIENT).await.unwrap().body;
     assert!(answer.len() <= ANSWER_BYTES_MAX + 2, "{}", answer.len());
     assert!((200..300).contains(&names(&answer).len()), "{}", names(&answer).len());
+}
+
+/// Readers that take their time hold no more than that, whatever they ask for.
+#[tokio::test]
+async fn k14_answers_that_are_being_read_have_one_bound() {
+    let (notary, cache) = notary();
+    let mut large = server("a.example");
+    large.filler = 62_000;
+    keep(&cache, &large);
+    let question = vec![wanted("a.example"); 250];
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        read.push(notary.answer(question.clone(), CLIENT).await.unwrap());
+    }
+    let held: usize = read.iter().map(|answer| answer.body.len()).sum();
+    assert!((ANSWERS_BYTES_MAX - ANSWER_BYTES_MAX..=ANSWERS_BYTES_MAX).contains(&held), "{held}");
+    let refused = notary.answer(question.clone(), CLIENT).await;
+    assert_eq!(refused.unwrap_err(), KeyServerError::Full);
+    read.pop();
+    assert!(notary.answer(question, CLIENT).await.is_ok(), "one has been read");
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,8 +133,9 @@ async fn k14_a_network_that_asks_for_too_many_is_told_to_wait() {
     for _ in 0..2 {
         assert!(notary.answer(question.clone(), CLIENT).await.is_ok());
     }
-    let wait = notary.answer(question.clone(), CLIENT).await.unwrap_err();
-    assert_eq!(wait, Duration::from_secs(50));
+    let error = notary.answer(question.clone(), CLIENT).await.unwrap_err();
+    let wait = Duration::from_secs(50);
+    assert_eq!(error, KeyServerError::TooMany(wait));
     let elsewhere = "198.51.100.1".parse().unwrap();
     assert!(notary.answer(question.clone(), elsewhere).await.is_ok());
     tokio::time::advance(wait).await;

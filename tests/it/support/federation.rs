@@ -14,12 +14,18 @@ use fedgate::proto::ServerName;
 pub struct FakeFederation {
     documents: Mutex<HashMap<String, Bytes>>,
     fetches: AtomicUsize,
+    silent: Mutex<Option<String>>,
 }
 
 impl FakeFederation {
     /// Has `server` answer key requests with `document`.
     pub fn publish(&self, server: &ServerName, document: Bytes) {
         self.documents.lock().unwrap().insert(server.to_string(), document);
+    }
+
+    /// Has `server` take questions and never answer.
+    pub fn silence(&self, server: &str) {
+        *self.silent.lock().unwrap() = Some(server.to_owned());
     }
 
     /// Has `server` answer no more.
@@ -41,6 +47,10 @@ impl FederationTransport for FakeFederation {
     ) -> Result<FederationResponse, NetError> {
         assert_eq!(request.target, "/_matrix/key/v2/server");
         self.fetches.fetch_add(1, Ordering::SeqCst);
+        let is_silent = self.silent.lock().unwrap().as_deref() == Some(server.as_str());
+        if is_silent {
+            std::future::pending::<()>().await;
+        }
         match self.documents.lock().unwrap().get(server.as_str()) {
             Some(document) => Ok(FederationResponse { status: 200, body: document.clone() }),
             None => Err(NetError::Connect(format!("{server} is not there"))),
