@@ -338,7 +338,8 @@ impl Rejection {
                 "Not a federation path; `listen.other_paths = \"forward\"` lets such pass."
             }
             Self::Overloaded => {
-                "All of `limits.buffered_bytes_max` is in use by bodies that are arriving."
+                "All of `limits.buffered_bytes_max` is in use by bodies that are arriving, or all memory \
+                 for a notary's answers by those being read; the log line says which."
             }
             Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
