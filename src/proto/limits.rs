@@ -60,3 +60,12 @@ pub const AUTH_EVENTS_MAX: usize = 10;
 
 /// Most entries in an event's `prev_events` (server-server API, PDU formats).
 pub const PREV_EVENTS_MAX: usize = 20;
+
+/// Most PDUs in one transaction (server-server API, transactions; R79). Synapse refuses more, too.
+pub const PDUS_MAX: usize = 50;
+
+/// Most EDUs in one transaction (server-server API, transactions; R79). Synapse refuses more, too.
+pub const EDUS_MAX: usize = 100;
+
+/// Longest identifier of a room version in characters (appendices, room versions).
+pub const ROOM_VERSION_CHARS_MAX: usize = 32;

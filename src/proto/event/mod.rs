@@ -4,24 +4,33 @@
 //! An [`Event`] borrows its text. What is hashed and signed is made from it piece by piece, without a
 //! tree of values and without a copy.
 
+mod edu;
 mod format;
 mod hash;
 mod key;
+mod membership;
 mod redaction;
 mod room_version;
+mod shape;
 mod signers;
 #[cfg(test)]
 mod tests;
+mod told_version;
+mod transaction;
 mod verdict;
 
 use std::borrow::Cow;
 
+pub use self::edu::{EduVerdict, edu_claims};
 pub use self::format::FormatError;
 pub use self::hash::EventHash;
 pub use self::key::{EventKey, KeyUnfit};
+pub use self::membership::{MembershipContext, MembershipError, MembershipRequest, user_is_on};
 pub use self::redaction::Redaction;
 pub use self::room_version::{IdForm, RoomVersion, UnrecognisedRoomVersion};
 pub use self::signers::{RequiredSigner, Role};
+pub use self::told_version::{InviteBody, InviteBodyError, answered_room_version};
+pub use self::transaction::{Transaction, TransactionError};
 pub use self::verdict::{
     CheckedSignature, CheckedSigner, Judgement, Refusal, SignatureState, SignerState, Skipped,
     Verdict, judge,

@@ -1,8 +1,13 @@
+mod edus;
 mod formats;
+mod memberships;
 mod redactions;
+mod shapes;
 mod signatures;
 mod tampering;
 mod times;
+mod told_versions;
+mod transactions;
 mod vectors;
 
 use serde_json::{Value, json};

@@ -84,3 +84,20 @@ fn strings_and_arrays_are_taken_apart() {
     assert_eq!(values(r#"{"a":[]}"#), None);
     assert_eq!(values(""), None);
 }
+
+#[test]
+fn members_of_a_value_are_found_without_a_second_scan() {
+    let text = r#"{"o": {"\u0061": [1, 2] , "b":{}, "":"}" } ,"n":null}"#;
+    let object = Object::scan(text.as_bytes()).unwrap();
+    let values: Vec<_> = object.members().map(|(_, value)| value).collect();
+    let members: Vec<_> = object_members(values[0]).unwrap().collect();
+    let wanted: [(&str, &[u8]); 3] = [("a", b"[1, 2]"), ("b", b"{}"), ("", b"\"}\"")];
+    assert_eq!(members, wanted.map(|(name, value)| (name.into(), value)));
+    assert_eq!(object_member(values[0], "b"), Some(&b"{}"[..]));
+    assert_eq!(object_member(values[0], "c"), None);
+    assert_eq!(object_members(b"{}").unwrap().count(), 0);
+    for no_object in [values[1], b"[{}]", b"\"{}\"", b"1", b""] {
+        assert!(object_members(no_object).is_none());
+        assert_eq!(object_member(no_object, ""), None);
+    }
+}
