@@ -1,11 +1,11 @@
 //! Where the version of a room is told: invites, the homeserver's answers to `make_join` and
 //! `make_knock`, and the event that made the room. What is told may name a version that is not known
-//! here; that is for [`RoomVersion::parse`](super::RoomVersion::parse) to say (R93).
+//! here; that is for [`RoomVersion::parse`] to say (R93).
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Event;
+use super::{Event, RoomVersion};
 use crate::proto::json::{Object, object_member, string_value};
 use crate::proto::limits::ROOM_VERSION_CHARS_MAX;
 
@@ -81,12 +81,16 @@ pub fn answered_room_version<'a>(answer: &Object<'a>) -> Option<Cow<'a, str>> {
 }
 
 impl<'a> Event<'a> {
-    /// The version of the room that this event made; 1 where it says nothing. None if it is no create
-    /// event, its content no object, or what it says no string of at most `ROOM_VERSION_CHARS_MAX` characters.
+    /// The version of the room that this event made. One that says nothing is of version 1 if it has
+    /// the shape of that; if not, it has been redacted. None then, and if it is no create event, its
+    /// content no object, or what it says no string of at most `ROOM_VERSION_CHARS_MAX` characters.
     pub fn created_room_version(&self) -> Option<Cow<'a, str>> {
         let content =
             self.fields.content.filter(|text| self.is_create() && text.starts_with(b"{"))?;
-        object_member(content, "room_version").map_or(Some(DEFAULT.into()), identifier)
+        match object_member(content, "room_version") {
+            Some(told) => identifier(told),
+            None => self.fits_version(RoomVersion::V1).then(|| DEFAULT.into()),
+        }
     }
 }
 
