@@ -132,10 +132,7 @@ pub fn verify_all(
 }
 
 /// The tables that are there for the keys, or worth making.
-fn tables(
-    checks: &[Verifier],
-    hot_keys: Option<&HotKeys>,
-) -> BTreeMap<[u8; 32], Arc<KeyTable>> {
+fn tables(checks: &[Verifier], hot_keys: Option<&HotKeys>) -> BTreeMap<[u8; 32], Arc<KeyTable>> {
     let mut uses: BTreeMap<&[u8; 32], (&VerifyKey, u32)> = BTreeMap::new();
     for Verifier { key, .. } in checks {
         uses.entry(key.as_bytes()).or_insert((key, 0)).1 += 1;

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Event, IdForm, RoomVersion};
 use crate::proto::base64;
-use crate::proto::json::{Object, string_value};
+use crate::proto::json::{object_member, string_value};
 
 /// A SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,12 +45,14 @@ impl Hasher {
 }
 
 impl Event<'_> {
-    /// The content hash: of everything but `unsigned`, `signatures` and `hashes`.
+    /// The content hash: of everything but `unsigned`, `signatures` and `hashes`. Computed once.
     pub fn content_hash(&self) -> EventHash {
-        let mut hasher = Hasher::default();
-        let omitted = ["hashes", "signatures", "unsigned"];
-        self.object.write_canonical_without(&omitted, &mut |piece: &[u8]| hasher.update(piece));
-        hasher.finish()
+        *self.content_hash.get_or_init(|| {
+            let mut hasher = Hasher::default();
+            let omitted = ["hashes", "signatures", "unsigned"];
+            self.object.write_canonical_without(&omitted, &mut |piece: &[u8]| hasher.update(piece));
+            hasher.finish()
+        })
     }
 
     /// The content hash that the event claims to have, `hashes.sha256`; none if that is not 32 bytes
@@ -63,8 +65,7 @@ impl Event<'_> {
 
     /// The text of the value of `hashes.sha256`.
     pub(super) fn claimed_hash_text(&self) -> Option<&[u8]> {
-        let hashes = Object::scan(self.fields.hashes?).ok()?;
-        hashes.members().find(|(name, _)| name == "sha256").map(|(_, value)| value)
+        object_member(self.fields.hashes?, "sha256")
     }
 
     /// The reference hash: of what is signed.

@@ -6,6 +6,7 @@
 
 mod format;
 mod hash;
+mod judge;
 mod key;
 mod redaction;
 mod room_version;
@@ -15,16 +16,18 @@ mod tests;
 mod verdict;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 pub use self::format::FormatError;
 pub use self::hash::EventHash;
+pub use self::judge::{Case, FindKey, KeyTimes, judge, judge_all};
 pub use self::key::{EventKey, KeyUnfit};
 pub use self::redaction::Redaction;
 pub use self::room_version::{IdForm, RoomVersion, UnrecognisedRoomVersion};
 pub use self::signers::{RequiredSigner, Role};
 pub use self::verdict::{
     CheckedSignature, CheckedSigner, Judgement, Refusal, SignatureState, SignerState, Skipped,
-    Verdict, judge,
+    Verdict,
 };
 use super::json::{JsonError, Object, Part, string_value};
 use super::{ServerName, Timestamp};
@@ -34,6 +37,8 @@ use super::{ServerName, Timestamp};
 pub struct Event<'a> {
     object: Object<'a>,
     fields: Fields<'a>,
+    /// Once it has been asked for: it is the same in all room versions.
+    content_hash: OnceLock<EventHash>,
 }
 
 /// The text of the members that mean something here.
@@ -80,7 +85,7 @@ impl<'a> Event<'a> {
             };
             *field = Some(value);
         }
-        Ok(Self { object, fields })
+        Ok(Self { object, fields, content_hash: OnceLock::new() })
     }
 
     /// The event's type, if it has one that is a string.

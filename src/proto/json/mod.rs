@@ -197,6 +197,21 @@ pub fn array_values(value: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     value.starts_with(b"[").then(|| emit::values(value))
 }
 
+/// The members of the object that the text of a value within a scanned text is, in the order of the
+/// text: decoded name and raw value text; none if the value is no object. Unlike [`Object::scan`] it
+/// checks nothing again.
+pub fn object_members(value: &[u8]) -> Option<impl Iterator<Item = (Cow<'_, str>, &[u8])>> {
+    let members = value.starts_with(b"{").then(|| emit::members(value, 0))?;
+    Some(members.filter_map(|member| {
+        Some((string_value(value.get(member.name)?)?, value.get(member.value)?))
+    }))
+}
+
+/// The raw text of one such member's value; none also if the object has none of that name.
+pub fn object_member<'v>(value: &'v [u8], name: &str) -> Option<&'v [u8]> {
+    object_members(value)?.find(|(found, _)| found == name).map(|(_, member)| member)
+}
+
 /// A member of an object.
 #[derive(Clone, Debug)]
 pub struct RawMember<'a> {

@@ -173,7 +173,7 @@ fn a_key_is_not_looked_for_where_it_cannot_help() {
     }
     let text = event.to_string();
     let asked = |_: &ServerName, id: &KeyId| panic!("{id} was asked for");
-    judge(&Event::scan(text.as_bytes()).unwrap(), version, &asked).unwrap();
+    judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &asked).unwrap();
 }
 
 #[test]

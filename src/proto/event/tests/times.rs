@@ -11,7 +11,8 @@ fn verdict(version: RoomVersion, kind: impl Fn(&KeyId) -> EventKey) -> Option<Si
     sign(&mut event, version, "one.example", "ed25519:1");
     let text = event.to_string();
     let find = |_: &ServerName, id: &KeyId| Some(kind(id));
-    let judgement = judge(&Event::scan(text.as_bytes()).unwrap(), version, &find).unwrap();
+    let judgement =
+        judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &find).unwrap();
     let state = judgement.signers[0].signatures[0].state;
     assert_eq!(state == SignatureState::Valid, judgement.verdict() == Verdict::Good);
     (state != SignatureState::Valid).then_some(state)
@@ -146,7 +147,8 @@ fn a_signature_by_an_unfit_key_counts_neither_way() {
             EventKey::Current { key, effective_until: ms(SENT) }
         })
     };
-    let judgement = judge(&Event::scan(text.as_bytes()).unwrap(), version, &find).unwrap();
+    let judgement =
+        judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &find).unwrap();
     assert_eq!(judgement.verdict(), Verdict::Good);
 }
 
