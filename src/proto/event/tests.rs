@@ -3,6 +3,7 @@ mod redactions;
 mod signatures;
 mod tampering;
 mod times;
+mod together;
 mod vectors;
 
 use serde_json::{Value, json};
