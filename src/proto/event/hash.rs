@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Event, IdForm, RoomVersion};
 use crate::proto::base64;
-use crate::proto::json::{object_member, string_value};
+use crate::proto::json::{Part, object_member, string_value};
 
 /// A SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,12 @@ impl Event<'_> {
     pub fn content_hash(&self) -> EventHash {
         *self.content_hash.get_or_init(|| {
             let mut hasher = Hasher::default();
-            let omitted = ["hashes", "signatures", "unsigned"];
-            self.object.write_canonical_without(&omitted, &mut |piece: &[u8]| hasher.update(piece));
+            let part = |name: &str| match name {
+                "hashes" | "signatures" | "unsigned" => Part::Nothing,
+                _ => Part::Whole,
+            };
+            let sink = &mut |piece: &[u8]| hasher.update(piece);
+            self.object.write_canonical_part_of(&self.members, part, sink);
             hasher.finish()
         })
     }

@@ -29,13 +29,15 @@ pub use self::verdict::{
     CheckedSignature, CheckedSigner, Judgement, Refusal, SignatureState, SignerState, Skipped,
     Verdict,
 };
-use super::json::{JsonError, Object, Part, string_value};
+use super::json::{JsonError, Object, Part, RawMember, string_value};
 use super::{ServerName, Timestamp};
 
 /// One event as it is sent between servers: one unambiguous JSON object, of whatever room version.
 #[derive(Debug)]
 pub struct Event<'a> {
     object: Object<'a>,
+    /// All members of the object.
+    members: Vec<RawMember<'a>>,
     fields: Fields<'a>,
     /// Once it has been asked for: it is the same in all room versions.
     content_hash: OnceLock<EventHash>,
@@ -66,8 +68,9 @@ impl<'a> Event<'a> {
     /// The text is not exactly one unambiguous JSON object.
     pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
         let object = Object::scan(text)?;
+        let members: Vec<_> = object.raw_members().collect();
         let mut fields = Fields::default();
-        for (name, value) in object.members() {
+        for RawMember { name, value, .. } in &members {
             let field = match name.as_ref() {
                 "auth_events" => &mut fields.auth_events,
                 "content" => &mut fields.content,
@@ -85,7 +88,7 @@ impl<'a> Event<'a> {
             };
             *field = Some(value);
         }
-        Ok(Self { object, fields, content_hash: OnceLock::new() })
+        Ok(Self { object, members, fields, content_hash: OnceLock::new() })
     }
 
     /// The event's type, if it has one that is a string.
@@ -137,7 +140,7 @@ impl<'a> Event<'a> {
         let part = |name: &str| {
             if name == omitted { Part::Nothing } else { redaction.member(name, content) }
         };
-        self.object.write_canonical_part(part, sink);
+        self.object.write_canonical_part_of(&self.members, part, sink);
     }
 }
 

@@ -155,6 +155,30 @@ impl<'a> Object<'a> {
         part::write(self.text, plan, part, sink);
     }
 
+    /// The same, given what [`Self::raw_members`] found in this object, in its order: where the text is
+    /// canonical, it is not walked through again.
+    pub fn write_canonical_part_of(
+        &self,
+        members: &[RawMember<'a>],
+        part: impl FnMut(&str) -> Part,
+        sink: &mut impl FnMut(&[u8]),
+    ) {
+        match &self.plan {
+            None => part::write_known(self.text, members, part, sink),
+            Some(_) => self.write_canonical_part(part, sink),
+        }
+    }
+
+    /// The length of the canonical form in bytes.
+    pub fn canonical_bytes(&self) -> usize {
+        if self.plan.is_none() {
+            return self.text.len();
+        }
+        let mut bytes = 0;
+        self.write_canonical(&mut |piece: &[u8]| bytes += piece.len());
+        bytes
+    }
+
     /// The text of the first number that canonical JSON has no place for: with a fraction or an
     /// exponent, or an integer beyond 2^53 - 1 in magnitude (appendices, canonical JSON). `-0` is not
     /// among them: it is written as `0`.
@@ -179,6 +203,7 @@ impl<'a> Object<'a> {
                 name: decoded_name(text, &member),
                 value: part(member.value.clone()),
                 text: part(member.name.start..member.value.end),
+                start: member.name.start,
             }
         })
     }
@@ -221,6 +246,8 @@ pub struct RawMember<'a> {
     pub value: &'a [u8],
     /// The text of all of it, from the name's opening quote to the end of the value.
     pub text: &'a [u8],
+    /// Where it begins in the text of the object.
+    start: usize,
 }
 
 /// The decoded name of a member of the object that the text is.

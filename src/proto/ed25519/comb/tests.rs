@@ -1,7 +1,7 @@
+use curve25519_dalek::constants::EIGHT_TORSION;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::ed25519::verifier::SMALL_ORDER_Y;
 
 /// The group order L less one (RFC 8032, 5.1), and numbers around powers of two.
 fn edges() -> Vec<Scalar> {
@@ -14,150 +14,128 @@ fn edges() -> Vec<Scalar> {
     edges
 }
 
-/// The number with the same digit of `width` bits everywhere, as far as 252 bits go.
-fn repeated(digit: i64, width: usize) -> Scalar {
-    let base = Scalar::from(1_u64 << width);
-    let digit =
-        if digit < 0 { -Scalar::from(digit.unsigned_abs()) } else { Scalar::from(digit as u64) };
-    (0..252 / width).fold(Scalar::ZERO, |sum, _| sum * base + digit)
+/// One step up in the digits.
+fn base() -> Scalar {
+    Scalar::from(1_u64 << WIDTH)
+}
+
+fn scalar(digit: i64) -> Scalar {
+    let magnitude = Scalar::from(digit.unsigned_abs());
+    if digit < 0 { -magnitude } else { magnitude }
+}
+
+/// The number of 252 bits with these digits in turns.
+fn repeated(digits: [i64; 2]) -> Scalar {
+    let turns = digits.iter().cycle().take(252 / WIDTH);
+    turns.fold(Scalar::ZERO, |sum, digit| sum * base() + scalar(*digit))
 }
 
 /// The number of which all digits but the top one are the smallest.
-fn lowest(width: usize) -> Scalar {
-    let top = (0..252 / width).fold(Scalar::ONE, |top, _| top * Scalar::from(1_u64 << width));
-    top + repeated(1 - (1 << (width - 1)), width)
+fn lowest() -> Scalar {
+    let top = (0..252 / WIDTH).fold(Scalar::ONE, |top, _| top * base());
+    top + repeated([-31, -31])
 }
 
-/// Numbers of which all digits are the largest, the smallest, their neighbours, or 0 in turns.
+/// Numbers of which all digits are the largest, the smallest, their neighbours, or 0, in turns.
 fn extremes() -> Vec<Scalar> {
-    let mut extremes = Vec::new();
-    for width in [6, 8] {
-        let half = 1_i64 << (width - 1);
-        extremes.push(lowest(width));
-        for digit in [half, half - 1, half + 1, -half, 1 - half, 2 * half - 1, 1, -1] {
-            extremes.push(repeated(digit, width));
-            extremes.push(repeated(digit, 2 * width));
-            extremes.push(repeated(digit, 2 * width) * Scalar::from(1_u64 << width));
-        }
-    }
-    extremes
+    let digits = [32, 31, 33, 63, 1, 0, -1, -31, -32];
+    let pairs = digits.iter().flat_map(|first| digits.map(|second| repeated([*first, second])));
+    pairs.chain([lowest(), -lowest()]).collect()
 }
 
-/// The number that digits stand for, modulo L.
-fn value<const WIDTH: usize>(digits: &[i16]) -> Scalar {
-    digits.iter().rev().fold(Scalar::ZERO, |sum, digit| {
-        let magnitude = Scalar::from(digit.unsigned_abs());
-        let digit = if *digit < 0 { -magnitude } else { magnitude };
-        sum * Scalar::from(1_u64 << WIDTH) + digit
-    })
-}
-
-fn check_digits<const WIDTH: usize>(scalar: &Scalar) {
-    let digits = digits::<WIDTH>(scalar.as_bytes());
-    let half = 1 << (WIDTH - 1);
-    assert!(digits.iter().all(|digit| -half < *digit && *digit <= half), "{digits:?}");
-    assert!(digits[256_usize.div_ceil(WIDTH)..].iter().all(|digit| *digit == 0), "{digits:?}");
-    assert_eq!(value::<WIDTH>(&digits), *scalar);
-}
-
-/// The points of small order, and mixed ones made of them.
-fn torsion() -> Vec<EdwardsPoint> {
-    let generator = curve25519_dalek::edwards::CompressedEdwardsY(SMALL_ORDER_Y[4]);
-    let generator = generator.decompress().unwrap();
-    (0..8_u8).map(|times| generator * Scalar::from(times)).collect()
-}
-
-/// Bases: B, -B, small multiples, large ones, and each of these with a part of order 2, 4 or 8.
+/// B, -B, small multiples, large ones, and each of these with a part of every small order.
 fn bases() -> Vec<EdwardsPoint> {
-    let multiples: Vec<Scalar> = [0_u64, 1, 2, 3, 7, 32, 33, 64, 128, 129, 1 << 40, u64::MAX]
-        .into_iter()
-        .flat_map(|times| [Scalar::from(times), -Scalar::from(times)])
-        .collect();
-    let points = multiples.iter().map(|times| ED25519_BASEPOINT_POINT * times);
-    let torsion = torsion();
-    points.flat_map(|point| torsion.iter().map(move |small| point + small)).collect()
+    let times = [0_u64, 1, 2, 3, 7, 8, 31, 32, 33, 64, 1 << 12, u64::MAX];
+    let times = times.iter().flat_map(|times| [Scalar::from(*times), -Scalar::from(*times)]);
+    let points = times.map(|times| EdwardsPoint::mul_base(&times));
+    points.flat_map(|point| EIGHT_TORSION.map(|small| point + small)).collect()
 }
 
-/// What dalek makes of the same, by doubling.
-fn plainly(point: &EdwardsPoint, scalar: &Scalar) -> EdwardsPoint {
-    EdwardsPoint::vartime_double_scalar_mul_basepoint(scalar, point, &Scalar::ZERO)
+/// What dalek makes of `s * B + k * P`, by doubling.
+fn plainly(point: &EdwardsPoint, s: &Scalar, k: &Scalar) -> EdwardsPoint {
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(k, point, s)
+}
+
+fn with_tables(comb: &Comb, s: &Scalar, k: &Scalar) -> EdwardsPoint {
+    sum_of_multiples([(&BASE, s), (comb, k)])
 }
 
 #[test]
 fn the_digits_of_a_number_stand_for_it() {
-    for scalar in edges().into_iter().chain(extremes()) {
-        check_digits::<6>(&scalar);
-        check_digits::<8>(&scalar);
+    for number in edges().into_iter().chain(extremes()) {
+        let digits = digits(number.as_bytes());
+        assert!(digits.iter().all(|digit| -32 < *digit && *digit <= 32), "{digits:?}");
+        let value = digits.iter().rev();
+        let value = value.fold(Scalar::ZERO, |sum, digit| sum * base() + scalar((*digit).into()));
+        assert_eq!(value, number);
     }
 }
 
 #[test]
 fn all_digits_can_be_extreme() {
-    fn check<const WIDTH: usize>(digit: i16, scalar: &Scalar) {
-        let digits = digits::<WIDTH>(scalar.as_bytes());
-        assert!(digits[..252 / WIDTH].iter().all(|found| *found == digit), "{digits:?}");
-    }
-    check::<6>(32, &repeated(32, 6));
-    check::<8>(128, &repeated(128, 8));
-    check::<6>(-31, &lowest(6));
-    check::<8>(-127, &lowest(8));
-    check::<6>(0, &Scalar::ZERO);
+    let all = |number: &Scalar, wanted: i8| {
+        digits(number.as_bytes())[..252 / WIDTH].iter().all(|digit| *digit == wanted)
+    };
+    assert!(all(&repeated([32, 32]), 32));
+    assert!(all(&lowest(), -31));
+    assert!(all(&Scalar::ZERO, 0));
 }
 
 #[test]
-fn multiples_of_the_base_point_are_exact() {
-    for scalar in edges().into_iter().chain(extremes()) {
-        assert_eq!(BASE.multiply(&scalar), EdwardsPoint::mul_base(&scalar));
-    }
-}
-
-#[test]
-fn multiples_of_points_of_any_order_are_exact() {
-    let scalars = extremes();
+fn sums_for_points_of_any_order_are_exact() {
+    let few = [Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(8_u8), Scalar::from(63_u8)];
+    let scalars: Vec<_> = few.into_iter().chain(extremes()).collect();
     for (number, base) in bases().into_iter().enumerate() {
-        let comb = Comb::<6, 2>::new(&base);
-        assert_eq!(comb.points.len() * size_of::<EdwardsPoint>(), KeyTable::BYTES);
-        let few =
-            [Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(8_u8), Scalar::from(63_u8)];
-        for scalar in few.iter().chain(scalars.iter().skip(number % 8).step_by(8)) {
-            assert_eq!(comb.multiply(scalar), plainly(&base, scalar), "{number} {scalar:?}");
+        let comb = Comb::new(&base);
+        let turns = scalars.iter().cycle().skip(number);
+        for (s, k) in turns.step_by(3).zip(few.iter().chain(&scalars).skip(number % 5).step_by(5)) {
+            assert_eq!(with_tables(&comb, s, k), plainly(&base, s, k), "{number} {s:?} {k:?}");
         }
+    }
+}
+
+#[test]
+fn sums_for_edges_are_exact() {
+    let base = EdwardsPoint::mul_base(&Scalar::from(77_u8)) + EIGHT_TORSION[1];
+    let comb = Comb::new(&base);
+    for (s, k) in edges().iter().zip(edges().iter().rev()) {
+        assert_eq!(with_tables(&comb, s, k), plainly(&base, s, k), "{s:?} {k:?}");
+        assert_eq!(with_tables(&comb, k, k), plainly(&base, k, k), "{k:?}");
     }
 }
 
 #[test]
 fn every_entry_is_the_multiple_it_stands_for() {
-    let base = ED25519_BASEPOINT_POINT * Scalar::from(77_u8) + torsion()[1];
-    let comb = Comb::<6, 2>::new(&base);
+    let base = EdwardsPoint::mul_base(&Scalar::from(77_u8)) + EIGHT_TORSION[1];
+    let comb = Comb::new(&base);
     let mut first = base;
-    for row in comb.points.chunks(32) {
+    for row in comb.0.chunks(ROW) {
         let mut multiple = EdwardsPoint::identity();
         for point in row {
             multiple += first;
             assert_eq!(*point, multiple);
         }
-        first = doubled(first, 12);
+        first = doubled(first, WIDTH * PASSES);
     }
-    assert_eq!(comb.points.len(), 704);
-    assert_eq!(BASE.points.len(), 4_096);
+    assert_eq!(comb.0.len() * size_of::<EdwardsPoint>(), KeyTable::BYTES);
+    assert_eq!(comb.0.capacity(), comb.0.len());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn multiples_are_what_dalek_makes_of_them(
-        base: [u8; 32],
+    fn sums_are_what_dalek_makes_of_them(
+        secret: [u8; 32],
         small in 0_usize..8,
         scalars in prop::collection::vec(any::<[u8; 32]>(), 8),
     ) {
-        let base = Scalar::from_bytes_mod_order(base);
-        let base = EdwardsPoint::mul_base(&base) + torsion()[small];
-        let comb = Comb::<6, 2>::new(&base);
-        for bytes in scalars {
-            let scalar = Scalar::from_bytes_mod_order(bytes);
-            prop_assert_eq!(comb.multiply(&scalar), plainly(&base, &scalar));
-            prop_assert_eq!(BASE.multiply(&scalar), EdwardsPoint::mul_base(&scalar));
+        let secret = Scalar::from_bytes_mod_order(secret);
+        let base = EdwardsPoint::mul_base(&secret) + EIGHT_TORSION[small];
+        let comb = Comb::new(&base);
+        let scalars: Vec<_> = scalars.into_iter().map(Scalar::from_bytes_mod_order).collect();
+        for (s, k) in scalars.iter().zip(scalars.iter().rev()) {
+            prop_assert_eq!(with_tables(&comb, s, k), plainly(&base, s, k));
         }
     }
 }
