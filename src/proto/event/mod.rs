@@ -67,7 +67,19 @@ impl<'a> Event<'a> {
     /// # Errors
     /// The text is not exactly one unambiguous JSON object.
     pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
-        let object = Object::scan(text)?;
+        Object::scan(text).map(Self::read)
+    }
+
+    /// The same for the text of a value within a body that has been scanned: what is known of the
+    /// body is not looked at again.
+    ///
+    /// # Errors
+    /// The value is no object.
+    pub fn scan_in(body: &Object<'a>, text: &'a [u8]) -> Result<Self, JsonError> {
+        body.scan_value(text).map(Self::read)
+    }
+
+    fn read(object: Object<'a>) -> Self {
         let members: Vec<_> = object.raw_members().collect();
         let mut fields = Fields::default();
         for RawMember { name, value, .. } in &members {
@@ -88,7 +100,7 @@ impl<'a> Event<'a> {
             };
             *field = Some(value);
         }
-        Ok(Self { object, members, fields, content_hash: OnceLock::new() })
+        Self { object, members, fields, content_hash: OnceLock::new() }
     }
 
     /// The event's type, if it has one that is a string.

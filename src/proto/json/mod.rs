@@ -118,6 +118,26 @@ impl<'a> Object<'a> {
         Ok(Self { text: object, padded, plan: Some(plan) })
     }
 
+    /// The object that a value is, given its text within this object: where all of this is canonical
+    /// so is any part, and is not scanned again.
+    ///
+    /// # Errors
+    /// The value is no object.
+    pub fn scan_value(&self, value: &'a [u8]) -> Result<Self, JsonError> {
+        match self.part(value) {
+            Some(text) if self.plan.is_none() && text.starts_with('{') => {
+                Ok(Self { text, padded: false, plan: None })
+            }
+            _ => Self::scan(value),
+        }
+    }
+
+    /// The bytes as a part of the text, if that is where they are.
+    fn part(&self, bytes: &'a [u8]) -> Option<&'a str> {
+        let start = bytes.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        self.text.get(start..start.checked_add(bytes.len())?)
+    }
+
     /// Whether the text is its own canonical form, byte for byte.
     pub fn is_canonical(&self) -> bool {
         self.plan.is_none() && !self.padded
