@@ -291,7 +291,7 @@ fn main() {
         "{EVENTS} events, {SIGNATURES} signatures, {} bytes, room version {VERSION}, {} tables kept; \
          processor time, and its ratio to that of ruma with objects and of bare verify",
         work.body.len(),
-        hot_keys.bytes() / 112_640
+        hot_keys.tables()
     );
     println!(
         "{:<36} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8}",

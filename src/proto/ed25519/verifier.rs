@@ -90,8 +90,18 @@ impl Verifier {
 
     /// The verdict.
     pub fn finish(self) -> Result<(), BadSignature> {
+        self.finish_with(None)
+    }
+
+    /// The same verdict, at less cost if the key is a hot one, as which it is counted.
+    pub fn finish_hot(self, hot_keys: &HotKeys) -> Result<(), BadSignature> {
+        let table = hot_keys.find(&self.key, 1);
+        self.finish_with(table.as_deref())
+    }
+
+    fn finish_with(self, table: Option<&KeyTable>) -> Result<(), BadSignature> {
         let r = self.r;
-        verdict(&r, self.expected_r(None).compress().as_bytes())
+        verdict(&r, self.expected_r(table).compress().as_bytes())
     }
 
     /// What R must be the encoding of: `S * B - k * A`.

@@ -14,33 +14,34 @@ fn edges() -> Vec<Scalar> {
     edges
 }
 
-/// One step up in the digits.
-fn base() -> Scalar {
-    Scalar::from(1_u64 << WIDTH)
-}
-
-fn scalar(digit: i64) -> Scalar {
-    let magnitude = Scalar::from(digit.unsigned_abs());
-    if digit < 0 { -magnitude } else { magnitude }
-}
-
-/// The number of 252 bits with these digits in turns.
-fn repeated(digits: [i64; 2]) -> Scalar {
-    let turns = digits.iter().cycle().take(252 / WIDTH);
-    turns.fold(Scalar::ZERO, |sum, digit| sum * base() + scalar(*digit))
-}
-
-/// The number of which all digits but the top one are the smallest.
-fn lowest() -> Scalar {
-    let top = (0..252 / WIDTH).fold(Scalar::ONE, |top, _| top * base());
-    top + repeated([-31, -31])
-}
-
-/// Numbers of which all digits are the largest, the smallest, their neighbours, or 0, in turns.
+/// Numbers below 2^252 made of the same byte, or of four in turns: columns of all signs alike, of all
+/// but one, and of none alike.
 fn extremes() -> Vec<Scalar> {
-    let digits = [32, 31, 33, 63, 1, 0, -1, -31, -32];
-    let pairs = digits.iter().flat_map(|first| digits.map(|second| repeated([*first, second])));
-    pairs.chain([lowest(), -lowest()]).collect()
+    let patterns = [0x00, 0x01, 0x02, 0x55, 0x7f, 0x80, 0xaa, 0xfe, 0xff];
+    let with = |bytes: [u8; 32]| {
+        let mut bytes = bytes;
+        bytes[31] &= 0x0f;
+        Scalar::from_canonical_bytes(bytes).unwrap()
+    };
+    let mut extremes: Vec<_> = patterns.map(|byte| with([byte; 32])).into();
+    for word in [1, 1 << 31, u32::MAX, u32::MAX - 1, i32::MAX as u32, 0x8000_0001] {
+        for place in 0..8 {
+            // One word that differs from all others.
+            let mut words = [0_u32; 8];
+            words[place] = word;
+            let bytes = |words: [u32; 8]| {
+                let mut bytes = [0; 32];
+                bytes
+                    .iter_mut()
+                    .zip(words.iter().flat_map(|word| word.to_le_bytes()))
+                    .for_each(|(to, from)| *to = from);
+                bytes
+            };
+            extremes.push(with(bytes(words)));
+            extremes.push(with(bytes(words.map(|word| !word))));
+        }
+    }
+    extremes
 }
 
 /// B, -B, small multiples, large ones, and each of these with a part of every small order.
@@ -63,22 +64,25 @@ fn with_tables(comb: &Comb, s: &Scalar, k: &Scalar) -> EdwardsPoint {
 #[test]
 fn the_digits_of_a_number_stand_for_it() {
     for number in edges().into_iter().chain(extremes()) {
-        let digits = digits(number.as_bytes());
-        assert!(digits.iter().all(|digit| -32 < *digit && *digit <= 32), "{digits:?}");
-        let value = digits.iter().rev();
-        let value = value.fold(Scalar::ZERO, |sum, digit| sum * base() + scalar((*digit).into()));
-        assert_eq!(value, number);
+        let digits = Digits::of(&number);
+        let mut value = Scalar::ZERO;
+        for bit in (0..256).rev() {
+            let is_set = digits.signs[bit / 32] >> (bit % 32) & 1 == 1;
+            value += value;
+            value += if is_set { Scalar::ONE } else { -Scalar::ONE };
+        }
+        let odd = if digits.is_even { number + Scalar::ONE } else { number };
+        assert_eq!(value, odd);
+        assert_eq!(digits.is_even, number.as_bytes()[0] % 2 == 0);
     }
 }
 
 #[test]
-fn all_digits_can_be_extreme() {
-    let all = |number: &Scalar, wanted: i8| {
-        digits(number.as_bytes())[..252 / WIDTH].iter().all(|digit| *digit == wanted)
-    };
-    assert!(all(&repeated([32, 32]), 32));
-    assert!(all(&lowest(), -31));
-    assert!(all(&Scalar::ZERO, 0));
+fn a_column_is_the_same_place_of_each_word() {
+    let digits = Digits { signs: [1, 2, 1, 3, 0, 0, 0, 1 << 31], is_even: false };
+    assert_eq!(digits.column(0), 0b0000_1101);
+    assert_eq!(digits.column(1), 0b0000_1010);
+    assert_eq!(digits.column(31), 0b1000_0000);
 }
 
 #[test]
@@ -105,20 +109,19 @@ fn sums_for_edges_are_exact() {
 }
 
 #[test]
-fn every_entry_is_the_multiple_it_stands_for() {
+fn every_entry_is_the_sum_it_stands_for() {
     let base = EdwardsPoint::mul_base(&Scalar::from(77_u8)) + EIGHT_TORSION[1];
     let comb = Comb::new(&base);
-    let mut first = base;
-    for row in comb.0.chunks(ROW) {
-        let mut multiple = EdwardsPoint::identity();
-        for point in row {
-            multiple += first;
-            assert_eq!(*point, multiple);
-        }
-        first = doubled(first, WIDTH * PASSES);
+    for (at, entry) in comb.entries.iter().enumerate() {
+        let (part, signs) = (at / ENTRIES, at % ENTRIES + ENTRIES);
+        let teeth = (0..TEETH).map(|tooth| (doubled(base, 32 * tooth + COLUMNS * part), tooth));
+        let sum = teeth.fold(EdwardsPoint::identity(), |sum, (point, tooth)| {
+            if signs >> tooth & 1 == 1 { sum + point } else { sum - point }
+        });
+        assert_eq!(*entry, sum, "{at}");
     }
-    assert_eq!(comb.0.len() * size_of::<EdwardsPoint>(), KeyTable::BYTES);
-    assert_eq!(comb.0.capacity(), comb.0.len());
+    let bytes = comb.entries.capacity() * size_of::<EdwardsPoint>() + size_of::<Comb>();
+    assert_eq!(bytes, KeyTable::BYTES);
 }
 
 proptest! {

@@ -13,8 +13,8 @@ const SEEDS: &str = "FEDGATE_ED25519_SEEDS";
 
 /// The verdict with a table, whether it is worth one or not.
 fn with_table(check: Verifier) -> bool {
-    let (r, table) = (check.r, KeyTable::new(&check.key));
-    verdict(&r, check.expected_r(Some(&table)).compress().as_bytes()).is_ok()
+    let table = KeyTable::new(&check.key);
+    check.finish_with(Some(&table)).is_ok()
 }
 
 /// Checks all in all ways; returns how many are good.
@@ -29,6 +29,10 @@ fn check(trials: &[Trial], hot_keys: Option<&HotKeys>) -> usize {
             continue;
         };
         assert_eq!(trial.verifier().unwrap().finish().is_ok(), strictly, "{trial:?}");
+        if let Some(hot_keys) = hot_keys {
+            let check = trial.verifier().unwrap();
+            assert_eq!(check.finish_hot(hot_keys).is_ok(), strictly, "hot: {trial:?}");
+        }
         checks.push(check);
         wanted.push((trial, strictly));
     }
@@ -130,6 +134,22 @@ fn a_table_is_made_for_a_key_of_many_and_kept_if_it_may_be() {
     assert_eq!(tables(&trials(few + 1), Some(&hot_keys)).len(), 1);
     assert_eq!(hot_keys.bytes(), KeyTable::BYTES);
     assert_eq!(tables(&trials(1), Some(&hot_keys)).len(), 1, "it is there");
+}
+
+#[test]
+fn a_key_that_is_used_alone_gets_its_table_in_time() {
+    let hot_keys = HotKeys::new(HotKeys::BYTES_MAX);
+    let key = spec_key();
+    let mut check = key.verify_key().verifier(&key.sign(b"any")).unwrap();
+    check.update(b"any");
+    assert!(check.finish_hot(&hot_keys).is_ok());
+    assert!(!hot_keys.make_one());
+    for _ in 0..100 {
+        let check = key.verify_key().verifier(&key.sign(b"any")).unwrap();
+        assert!(check.finish_hot(&hot_keys).is_err(), "nothing of the message");
+    }
+    assert!(hot_keys.make_one());
+    assert_eq!(hot_keys.tables(), 1);
 }
 
 #[test]

@@ -7,6 +7,17 @@ fn part(text: &str, part: impl Fn(&str) -> Part + Copy) -> String {
     let slow = collect(|mut sink| slow.write_canonical_part(part, &mut sink));
     let object = Object::scan(text.as_bytes()).unwrap();
     assert_eq!(collect(|mut sink| object.write_canonical_part(part, &mut sink)), slow);
+    let members: Vec<_> = object.raw_members().collect();
+    let known = collect(|mut sink| object.write_canonical_part_of(&members, part, &mut sink));
+    assert_eq!(known, slow);
+    // The canonical text, which takes the short way.
+    let canonical = collect(|mut sink| object.write_canonical(&mut sink));
+    assert_eq!(object.canonical_bytes(), canonical.len());
+    let object = Object::scan(&canonical).unwrap();
+    assert!(object.is_canonical());
+    let members: Vec<_> = object.raw_members().collect();
+    let known = collect(|mut sink| object.write_canonical_part_of(&members, part, &mut sink));
+    assert_eq!(known, slow);
     String::from_utf8(slow).unwrap()
 }
 
