@@ -46,6 +46,38 @@ fn what_synapse_says_of_each_event_is_said_of_all_together() {
 }
 
 #[test]
+fn an_event_is_the_same_within_a_body_and_by_itself() {
+    for (_, file) in files() {
+        let texts: Vec<_> = file["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["text"].as_str().unwrap())
+            .collect();
+        // As the senders wrote them, and canonical.
+        let written = format!("{{\"pdus\":[{}]}}", texts.join(", "));
+        let mut canonical = Vec::new();
+        let body = Object::scan(written.as_bytes()).unwrap();
+        body.write_canonical(&mut |piece: &[u8]| canonical.extend_from_slice(piece));
+        for body in [written.as_bytes(), &canonical] {
+            let body = Object::scan(body).unwrap();
+            let (_, pdus) = body.members().next().unwrap();
+            let pdus: Vec<_> = crate::proto::json::array_values(pdus).unwrap().collect();
+            assert_eq!(pdus.len(), texts.len());
+            for (pdu, text) in pdus.iter().zip(&texts) {
+                let inner = Event::scan_in(&body, pdu).unwrap();
+                let event = Event::scan(text.as_bytes()).unwrap();
+                assert_eq!(inner.content_hash(), event.content_hash());
+                assert_eq!(inner.canonical_bytes(), event.canonical_bytes());
+                for version in RoomVersion::ALL {
+                    assert_eq!(inner.reference_hash(version), event.reference_hash(version));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_event_of_the_wrong_form_is_told_at_its_place() {
     let version = RoomVersion::V11;
     let mut good = hashed(message(version));

@@ -68,6 +68,34 @@ fn numbers_that_canonical_json_has_no_place_for_are_found() {
 }
 
 #[test]
+fn values_of_canonical_objects_are_not_scanned_again_and_others_are() {
+    let value = |object: &Object<'static>| object.members().next().unwrap().1;
+    let object = Object::scan(br#"{"a":{"c":1,"d":[]},"b":{}}"#).unwrap();
+    let inner = object.scan_value(value(&object)).unwrap();
+    assert!(inner.is_canonical());
+    assert_eq!(collect(|mut sink| inner.write_canonical(&mut sink)), br#"{"c":1,"d":[]}"#);
+    // Out of order: whether a part is in order has to be seen.
+    for (text, wanted) in [
+        (r#"{"b":{"d":1,"c":2},"a":1}"#, r#"{"c":2,"d":1}"#),
+        (r#"{ "b":{"c":1.0}}"#, r#"{"c":1.0}"#),
+    ] {
+        let object = Object::scan(text.as_bytes()).unwrap();
+        let inner = object.scan_value(value(&object)).unwrap();
+        assert_eq!(collect(|mut sink| inner.write_canonical(&mut sink)), wanted.as_bytes());
+    }
+    // What is elsewhere is not believed, whatever it looks like.
+    let object = Object::scan(b"{}").unwrap();
+    assert_eq!(
+        object.scan_value(br#"{"a":1,"a":2}"#).unwrap_err().kind,
+        JsonErrorKind::DuplicateKey
+    );
+    let object = Object::scan(br#"{"a":[1],"b":"{}"}"#).unwrap();
+    for (_, value) in object.members() {
+        assert!(object.scan_value(value).is_err());
+    }
+}
+
+#[test]
 fn strings_and_arrays_are_taken_apart() {
     for (value, wanted) in [
         (r#""""#, Some("")),
