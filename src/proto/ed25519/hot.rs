@@ -13,7 +13,7 @@ const KEYS_COUNTED_MAX: usize = 1_024;
 const CHECKS_PER_AGE: u32 = 1 << 14;
 
 /// As many checks, those of former ages by halves, earn a key a table before it is in a transaction
-/// that makes one for itself: 10 times what the table costs.
+/// that makes one for itself: 8 times what would pay for it.
 const CHECKS_FOR_TABLE: u32 = 64;
 
 /// Counts what keys are used for, and keeps tables for those that are used most. Shared by threads;

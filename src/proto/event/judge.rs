@@ -116,8 +116,7 @@ fn open(
                     SignatureState::Invalid
                 }
             };
-            let key_id = key_id.chars().take(KEY_ID_BYTES_MAX).collect();
-            signatures.push(CheckedSignature { key_id, key, state });
+            signatures.push(CheckedSignature { key_id: cut(key_id), key, state });
         }
         signers.push(CheckedSigner { server, role, signatures });
     }
@@ -138,6 +137,14 @@ fn open(
         origin_server_ts,
         signers,
     })
+}
+
+/// The key ID, or its first `KEY_ID_BYTES_MAX` characters.
+fn cut(key_id: String) -> String {
+    if key_id.len() <= KEY_ID_BYTES_MAX {
+        return key_id;
+    }
+    key_id.chars().take(KEY_ID_BYTES_MAX).collect()
 }
 
 /// The key of a signature, or why there is none to look at.
