@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use self::forged::{Forger, Trial};
 use super::*;
+use crate::proto::ed25519::SigningKey;
 use crate::proto::test_vectors::{self, hex, spec_key};
 
 /// How many seeds the long run takes, each for some 20 signatures.
@@ -117,8 +118,8 @@ fn none_are_none() {
 #[test]
 fn a_table_is_made_for_a_key_of_many_and_kept_if_it_may_be() {
     let trials = |count: u8| -> Vec<_> {
-        let (key, other) = (spec_key(), super::super::SigningKey::from_seed(&[1; 32]));
-        let check = |(number, key): (u8, &super::super::SigningKey)| {
+        let (key, other) = (spec_key(), SigningKey::from_seed(&[1; 32]));
+        let check = |(number, key): (u8, &SigningKey)| {
             let mut check = key.verify_key().verifier(&key.sign(&[number])).unwrap();
             check.update(&[number]);
             check
@@ -134,6 +135,25 @@ fn a_table_is_made_for_a_key_of_many_and_kept_if_it_may_be() {
     assert_eq!(tables(&trials(few + 1), Some(&hot_keys)).len(), 1);
     assert_eq!(hot_keys.bytes(), KeyTable::BYTES);
     assert_eq!(tables(&trials(1), Some(&hot_keys)).len(), 1, "it is there");
+}
+
+#[test]
+fn no_more_tables_are_made_than_the_bound_and_those_for_the_keys_used_most() {
+    let keys = TABLES_MADE_MAX as u8 + 3;
+    let check = |number: u8| {
+        let key = SigningKey::from_seed(&[number; 32]);
+        // The higher the number the more signatures, from just enough on.
+        let count = SIGNATURES_FOR_TABLE + u32::from(number);
+        (0..count).map(move |_| key.verify_key().verifier(&key.sign(b"")).unwrap())
+    };
+    let checks: Vec<_> = (0..keys).flat_map(check).collect();
+    let tables = tables(&checks, None);
+    assert_eq!(tables.len(), TABLES_MADE_MAX);
+    for number in 0..keys {
+        let key = SigningKey::from_seed(&[number; 32]).verify_key();
+        assert_eq!(tables.contains_key(key.as_bytes()), number >= 3, "{number}");
+    }
+    assert!(verify_all(checks, None).iter().all(Result::is_ok));
 }
 
 #[test]
