@@ -197,6 +197,18 @@ pub fn array_values(value: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     value.starts_with(b"[").then(|| emit::values(value))
 }
 
+/// The members of the object that the text of a value within a scanned text is: decoded name and raw
+/// value text; none if the value is no object.
+pub fn object_members(value: &[u8]) -> Option<impl Iterator<Item = (Cow<'_, str>, &[u8])>> {
+    value.starts_with(b"{").then(|| {
+        emit::members(value, 0).map(|member| {
+            let name = value.get(member.name.start + 1..member.name.end - 1);
+            let name = std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default();
+            (string::decoded(name), value.get(member.value).unwrap_or_default())
+        })
+    })
+}
+
 /// A member of an object.
 #[derive(Clone, Debug)]
 pub struct RawMember<'a> {

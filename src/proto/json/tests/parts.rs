@@ -57,7 +57,7 @@ fn numbers_that_canonical_json_has_no_place_for_are_found() {
 }
 
 #[test]
-fn strings_and_arrays_are_taken_apart() {
+fn strings_arrays_and_objects_are_taken_apart() {
     for (value, wanted) in [
         (r#""""#, Some("")),
         (r#""a""#, Some("a")),
@@ -83,4 +83,17 @@ fn strings_and_arrays_are_taken_apart() {
     assert_eq!(values(nested), Some(wanted));
     assert_eq!(values(r#"{"a":[]}"#), None);
     assert_eq!(values(""), None);
+    let members = |text: &'static str| {
+        object_members(text.as_bytes()).map(|members| {
+            let member = |(name, value)| format!("{name}={}", std::str::from_utf8(value).unwrap());
+            members.map(member).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(members("{}"), Some(vec![]));
+    assert_eq!(members("{ }"), Some(vec![]));
+    let nested = r#"{ "a\u0062" : {"c":{}} ,"":"}", "d":[{}]}"#;
+    let wanted = [r#"ab={"c":{}}"#, r#"="}""#, "d=[{}]"];
+    assert_eq!(members(nested), Some(wanted.map(str::to_owned).to_vec()));
+    assert_eq!(members("[]"), None);
+    assert_eq!(members(""), None);
 }
