@@ -1,7 +1,8 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::time::{Instant, Sleep};
 
 use super::body::{BodyBudget, HeldBody, broken_off, read_body};
 use super::client::{Client, client};
@@ -78,6 +80,9 @@ pub struct ClientConnection {
     tls: bool,
     /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
     watch: Option<Arc<HeadWatch>>,
+    /// The end of an idle time, kept from one request to the next: a timer that is moved on costs
+    /// nothing, a new one does.
+    idle: Mutex<Option<Pin<Box<Sleep>>>>,
     options: HttpServerOptions,
 }
 
@@ -113,7 +118,7 @@ impl ClientConnection {
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(gateway.timeouts.idle);
-        Self { gateway, peer, tls, watch, options }
+        Self { gateway, peer, tls, watch, idle: Mutex::default(), options }
     }
 
     async fn serve(
@@ -177,10 +182,12 @@ impl ClientConnection {
         watch.expect_head();
         let mut shutdown = shutdown.clone();
         let timeouts = self.gateway.timeouts;
+        let mut idle = self.idle_from_now();
         let overdue = async {
             tokio::select! {
+                biased;
                 () = watch.first_byte() => {}
-                () = tokio::time::sleep(timeouts.idle) => return None,
+                () = &mut idle => return None,
                 _ = shutdown.wait_for(|stopping| *stopping) => {
                     // A head that has begun is still served.
                     if !watch.has_begun() {
@@ -194,7 +201,7 @@ impl ClientConnection {
                 format_args!("not complete after {:?}", timeouts.head),
             ))
         };
-        tokio::select! {
+        let head = tokio::select! {
             biased;
             read = session.read_request() => match read {
                 Ok(true) => Head::Complete,
@@ -203,6 +210,21 @@ impl ClientConnection {
                 Err(error) => refuse_head(&error),
             },
             overdue = overdue => overdue.map_or(Head::None, Head::Refused),
+        };
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
+        head
+    }
+
+    /// The connection's timer, which is to go off after an idle time from now on.
+    fn idle_from_now(&self) -> Pin<Box<Sleep>> {
+        let end = Instant::now() + self.gateway.timeouts.idle;
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept {
+            None => Box::pin(tokio::time::sleep_until(end)),
+            Some(mut idle) => {
+                idle.as_mut().reset(end);
+                idle
+            }
         }
     }
 
@@ -412,7 +434,11 @@ fn refuse_head(error: &pingora::Error) -> Head {
 }
 
 /// Ends a session whose answer is complete; the connection may serve the next request.
-async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
+async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
+    if session.get_keepalive().is_some() {
+        // Without end: `read_head` holds the idle time, and a second timer would be for nothing.
+        session.set_keepalive(Some(0));
+    }
     let settings = HttpPersistentSettings::for_session(&session);
     let stream = session.finish().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
