@@ -121,7 +121,7 @@ fn first_sight(record: &ServerRecord) -> Entry {
 fn stored(raw: &[u8], server: &ServerName) -> StoredKeys {
     let keys = UnverifiedServerKeys::parse(Bytes::copy_from_slice(raw)).unwrap();
     let keys = keys.verify(server, &BannedKeys::new([])).unwrap();
-    StoredKeys { keys, fetched_at: NOW, source: Source::Origin }
+    StoredKeys::new(keys, NOW, Source::Origin)
 }
 
 /// A keyring that asks nobody.

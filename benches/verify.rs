@@ -127,7 +127,7 @@ fn gate() -> Gate {
         other_paths: OtherPaths::Refuse,
         body_bytes_max: 13_107_200,
     };
-    Gate::new(settings, keyring, clock)
+    Gate::new(settings, keyring, None, clock)
 }
 
 /// A transaction as Synapse sends one: canonical JSON, messages of a few hundred bytes.
@@ -204,7 +204,7 @@ fn judge(gate: &Gate, runtime: &Runtime, work: &Workload) -> Permit {
     };
     let admitted = gate.admit(head).unwrap();
     let keys = runtime.block_on(gate.find_keys(&admitted.claim, CLIENT)).unwrap();
-    gate.judge(&admitted, &keys, &work.body).unwrap()
+    gate.judge(&admitted, &keys, &work.body).unwrap().permit
 }
 
 /// Nanoseconds per call over one slice of time.

@@ -1,12 +1,13 @@
 //! The composition root: the one place that names the real clock, the real network and the registry
 //! of metrics, and puts the parts together.
 
+mod events;
 mod key_server;
 mod keys;
 mod outbound;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::events::examiner;
 use self::key_server::key_server;
 pub use self::keys::{key_policy, key_sources_alone, keyring_alone, rules};
 use self::keys::{keyring, store};
@@ -80,8 +82,10 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
     /// The token of the admin API cannot be had.
-    #[error("admin.token_file = {path:?}: {cause}")]
+    #[error("{setting} = {path:?}: {cause}")]
     Token {
+        /// The setting.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -198,13 +202,15 @@ impl App {
             .map(|certificate| tokio::spawn(certificate.watch(CERTIFICATE_INTERVAL)));
         let keyring = self.keyring;
         let publisher = self.publisher;
+        let gateway = Arc::clone(&self.listener.gateway);
         let refreshes = tokio::spawn(async move {
             let publishing = async {
                 if let Some(publisher) = publisher {
                     publisher.keep_fresh().await;
                 }
             };
-            tokio::join!(keyring.probe(), keyring.refresh_ahead(), publishing);
+            let (refreshing, preparing) = (keyring.refresh_ahead(), gateway.gate.prepare());
+            tokio::join!(keyring.probe(), refreshing, publishing, preparing);
         });
         self.listener.serve(self.stop.subscribe()).await;
         refreshes.abort();
@@ -238,8 +244,9 @@ fn gateway(
         body_bytes_max: config.limits.body_bytes_max,
     };
     register_mode(registry, config.mode)?;
+    let examiner = examiner(config, &keyring, registry)?;
     Ok(Gateway {
-        gate: Gate::new(settings, keyring, clock),
+        gate: Gate::new(settings, keyring, examiner, clock),
         key_server,
         proxy: Arc::new(proxy(config)?),
         budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),
@@ -278,8 +285,12 @@ fn main_name(config: &Config) -> Result<ServerName, StartError> {
 /// [`StartError::Token`] when the file cannot be read, or what it holds could be guessed.
 fn token(admin: &config::Admin) -> Result<Option<Token>, StartError> {
     let Some(path) = &admin.token_file else { return Ok(None) };
-    let text = read_token(path).map_err(|cause| StartError::Token { path: path.clone(), cause })?;
-    Ok(Some(Token::new(&text)))
+    token_text("admin.token_file", path).map(|text| Some(Token::new(&text)))
+}
+
+fn token_text(setting: &'static str, path: &Path) -> Result<String, StartError> {
+    let refused = |cause| StartError::Token { setting, path: path.to_owned(), cause };
+    read_token(path).map_err(refused)
 }
 
 /// Ready while the homeserver takes connections and nobody has told us to stop.

@@ -118,7 +118,7 @@ mod cached {
                     let keys = UnverifiedServerKeys::parse(raw).unwrap();
                     let keys = keys.verify(&name(server), &BannedKeys::new([])).unwrap();
                     let fetched_at = Timestamp::from_ms(time as u64);
-                    let stored = StoredKeys { keys, fetched_at, source: Source::Origin };
+                    let stored = StoredKeys::new(keys, fetched_at, Source::Origin);
                     cache.insert(stored, BindingMode::Enforce, None);
                 }
             }

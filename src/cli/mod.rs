@@ -11,6 +11,7 @@ mod healthcheck;
 mod http;
 mod inquiry;
 mod keys;
+mod log;
 mod notary;
 mod out;
 mod run;

@@ -1,6 +1,7 @@
 //! Settings as written into [`Config`]: every error is found before any is reported.
 
 mod across;
+mod events;
 mod key_server;
 mod reader;
 
@@ -85,6 +86,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let notaries = notaries(reader);
     let pins = pins(reader);
     let key_server = key_server::read(reader);
+    let events = events::read(reader);
     let admin = reader.text("admin.address", values::listen_address);
     let token_file = reader.optional("admin.token_file", values::absolute_path);
     let limits = limits(reader);
@@ -101,6 +103,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         notaries: notaries?,
         pins: pins?,
         key_server: key_server?,
+        events: events?,
         admin: Admin { address: admin?, token_file: token_file? },
         log: Log { format: format?, filter: filter? },
     })

@@ -66,6 +66,8 @@ pub struct Config {
     pub pins: Vec<Pin>,
     /// What is answered for the homeserver's keys and for those of others.
     pub key_server: KeyServer,
+    /// What becomes of the events inside of requests.
+    pub events: Events,
     /// Health and metrics.
     pub admin: Admin,
     /// Logs.
@@ -330,6 +332,35 @@ pub enum Queries {
     Answer,
     /// The homeserver.
     Forward,
+}
+
+/// What becomes of the events inside of requests.
+#[derive(Clone, Debug)]
+pub struct Events {
+    /// Whether they are looked at, and bad ones refused.
+    pub mode: EventsMode,
+    /// How long one request may wait for it.
+    pub time_budget: Duration,
+    /// How many servers one request may make fedgate ask for keys of its events.
+    pub fetches_per_request_max: usize,
+    /// Rooms whose version is remembered.
+    pub rooms_max: u64,
+    /// The file with the access token that the homeserver's admin API is asked with for the versions
+    /// of rooms; unless set, it is not asked.
+    pub admin_token_file: Option<PathBuf>,
+    /// Where that API is, if not where requests go.
+    pub admin_api: Option<Homeserver>,
+}
+
+/// What is done about bad events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventsMode {
+    /// Events are not looked at.
+    Off,
+    /// They are counted and logged.
+    Report,
+    /// They are refused, where that harms no good one.
+    Enforce,
 }
 
 /// Health, metrics and the API.

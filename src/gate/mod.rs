@@ -1,10 +1,11 @@
 //! What may pass: the order of checks, in one file.
 //!
-//! The three steps of [`Gate`] are called in turn by the proxy: [`Gate::admit`] on the head,
-//! [`Gate::find_keys`] (the only one that waits), [`Gate::judge`] on the whole body. Each refuses
-//! with a [`Refusal`]; the last one mints the [`Permit`].
+//! The steps of [`Gate`] are called in turn by the proxy: [`Gate::admit`] on the head,
+//! [`Gate::find_keys`] (which waits), [`Gate::judge`] on the whole body, and [`Gate::examine`] (which
+//! may wait) on what it says. Each refuses with a [`Refusal`]; [`Gate::judge`] mints the [`Permit`].
 
 pub mod admission;
+pub mod events;
 pub mod metrics;
 pub mod permit;
 pub mod rejection;
@@ -13,6 +14,7 @@ pub mod route;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::events::{Examined, Examiner, Lesson, Verified};
 use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
 pub use permit::{Authorization, Permit};
 pub use rejection::{Refusal, Rejection};
@@ -45,7 +47,17 @@ pub struct GateSettings {
 pub struct Gate {
     settings: GateSettings,
     keyring: Keyring,
+    examiner: Option<Examiner>,
     clock: Arc<dyn Clock>,
+}
+
+/// What [`Gate::judge`] lets pass.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// Permission to forward it.
+    pub permit: Permit,
+    /// The body, read, where it is one JSON object.
+    content: Option<Object<'a>>,
 }
 
 /// The keys found for a request's signatures: each valid at the time of the lookup.
@@ -53,9 +65,14 @@ pub struct Gate {
 pub struct FoundKeys(Vec<(TrustedKey, Signature)>);
 
 impl Gate {
-    /// A gate that asks `keyring` for keys.
-    pub fn new(settings: GateSettings, keyring: Keyring, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, keyring, clock }
+    /// A gate that asks `keyring` for keys, and looks at events with `examiner`.
+    pub fn new(
+        settings: GateSettings,
+        keyring: Keyring,
+        examiner: Option<Examiner>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { settings, keyring, examiner, clock }
     }
 
     /// Judges a head: no IO, no memory spent.
@@ -116,15 +133,16 @@ impl Gate {
     }
 
     /// The verdict on a whole request.
-    pub fn judge(
+    pub fn judge<'a>(
         &self,
         admitted: &Admitted,
         keys: &FoundKeys,
-        body: &[u8],
-    ) -> Result<Permit, Refusal> {
+        body: &'a [u8],
+    ) -> Result<Judged<'a>, Refusal> {
+        let unsigned = |permit| Ok(Judged { permit, content: None });
         let credentials = match &admitted.claim {
-            Claim::Open => return Ok(Permit::open()),
-            Claim::Other => return Ok(Permit::other()),
+            Claim::Open => return unsigned(Permit::open()),
+            Claim::Other => return unsigned(Permit::other()),
             Claim::Signed(credentials) => credentials,
         };
         let content = match admitted.body {
@@ -137,7 +155,43 @@ impl Gate {
             .iter()
             .map(|(key, sig)| header_value(&key.server, verified.destination(), &key.id, sig))
             .collect();
-        Ok(Permit::verified(verified, authorization))
+        Ok(Judged { permit: Permit::verified(verified, authorization), content })
+    }
+
+    /// Looks at what a verified request from `client` says (R79 to R93).
+    ///
+    /// # Errors
+    /// It breaks the rules of its endpoint, or the one event it brings is bad.
+    pub async fn examine(
+        &self,
+        admitted: &Admitted,
+        judged: &Judged<'_>,
+        body: &[u8],
+        client: IpAddr,
+    ) -> Result<Examined, Refusal> {
+        let (Some(examiner), Some(origin)) = (&self.examiner, judged.permit.origin()) else {
+            return Ok(Examined::Passed);
+        };
+        let (endpoint, target) = (admitted.endpoint, &admitted.target);
+        let content = judged.content.as_ref();
+        let examined =
+            examiner.examine(Verified { endpoint, target, origin, client, body, content });
+        match examined.await? {
+            Examined::Answered(answer) if !self.is_observing() => Ok(Examined::Answered(answer)),
+            Examined::Answered(_) | Examined::Passed => Ok(Examined::Passed),
+        }
+    }
+
+    /// Prepares for what is to come, for as long as it is waited for.
+    pub async fn prepare(&self) {
+        if let Some(examiner) = &self.examiner {
+            examiner.prepare().await;
+        }
+    }
+
+    /// What is to be learnt from the homeserver's answer to a request that is forwarded.
+    pub fn lesson(&self, admitted: &Admitted) -> Option<Lesson> {
+        self.examiner.as_ref()?.lesson(admitted.endpoint, &admitted.target)
     }
 
     fn verify(
@@ -223,6 +277,7 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::BodyNotJson
         | Rejection::BodyNotObject
         | Rejection::DestinationMismatch
+        | Rejection::EventRefused
         | Rejection::HeaderMalformed
         | Rejection::HeaderMissing
         | Rejection::HeadersDisagree
@@ -231,7 +286,10 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::KeyRetired
         | Rejection::KeyUnavailable
         | Rejection::KeyUnknown
-        | Rejection::KeyUnsupported => true,
+        | Rejection::KeyUnsupported
+        | Rejection::MembershipRefused
+        | Rejection::TransactionRefused
+        | Rejection::UserNotOnOrigin => true,
         Rejection::BodyForbidden
         | Rejection::BodyTimeout
         | Rejection::BodyTooLarge

@@ -1,6 +1,8 @@
 //! The one table of refusals: what a peer is told, and the stable code an operator finds in logs and
 //! metrics. The same table stands in the README; a test compares them.
 
+mod meaning;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub enum Rejection {
     ContentEncoding,
     /// The request is for another server.
     DestinationMismatch,
+    /// The one event that a request brings is bad.
+    EventRefused,
     /// An `Expect` other than `100-continue`.
     ExpectationUnsupported,
     /// The length of the body can be read in two ways.
@@ -66,6 +70,8 @@ pub enum Rejection {
     KeyUnknown,
     /// The key is of an algorithm Matrix does not define, or its ID is malformed.
     KeyUnsupported,
+    /// The event is none that this request may bring.
+    MembershipRefused,
     /// The method is not one that the path has.
     MethodNotAllowed,
     /// The path is not one that the gate forwards.
@@ -78,11 +84,15 @@ pub enum Rejection {
     RequestMalformed,
     /// The target can be read in two ways.
     TargetRefused,
+    /// The transaction is over its limits, or is none.
+    TransactionRefused,
+    /// The user who is to join, knock or leave is not one of the origin's.
+    UserNotOnOrigin,
 }
 
 impl Rejection {
     /// Every refusal, in alphabetical order.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::BadSignature,
         Self::BodyAmbiguous,
         Self::BodyForbidden,
@@ -93,6 +103,7 @@ impl Rejection {
         Self::ClientGone,
         Self::ContentEncoding,
         Self::DestinationMismatch,
+        Self::EventRefused,
         Self::ExpectationUnsupported,
         Self::FramingAmbiguous,
         Self::HeadTimeout,
@@ -110,12 +121,15 @@ impl Rejection {
         Self::KeyUnavailable,
         Self::KeyUnknown,
         Self::KeyUnsupported,
+        Self::MembershipRefused,
         Self::MethodNotAllowed,
         Self::OtherPath,
         Self::Overloaded,
         Self::RateLimited,
         Self::RequestMalformed,
         Self::TargetRefused,
+        Self::TransactionRefused,
+        Self::UserNotOnOrigin,
     ];
 
     /// The HTTP status. A 401 makes the peer back off for ten minutes and more, a 503 makes it try
@@ -134,12 +148,15 @@ impl Rejection {
             | Self::BodyForbidden
             | Self::BodyNotJson
             | Self::BodyNotObject
+            | Self::EventRefused
             | Self::FramingAmbiguous
             | Self::HeaderMalformed
             | Self::HeadersDisagree
             | Self::KeyQueryMalformed
+            | Self::MembershipRefused
             | Self::RequestMalformed
-            | Self::TargetRefused => StatusCode::BAD_REQUEST,
+            | Self::TargetRefused
+            | Self::TransactionRefused => StatusCode::BAD_REQUEST,
             Self::BodyTimeout | Self::ClientGone | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -152,6 +169,7 @@ impl Rejection {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OtherPath => StatusCode::NOT_FOUND,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::UserNotOnOrigin => StatusCode::FORBIDDEN,
         }
     }
 
@@ -171,8 +189,12 @@ impl Rejection {
             | Self::KeyUnsupported => "M_UNAUTHORIZED",
             Self::BodyAmbiguous | Self::BodyNotObject => "M_BAD_JSON",
             Self::BodyNotJson => "M_NOT_JSON",
-            Self::KeyQueryMalformed => "M_INVALID_PARAM",
+            Self::EventRefused
+            | Self::KeyQueryMalformed
+            | Self::MembershipRefused
+            | Self::TransactionRefused => "M_INVALID_PARAM",
             Self::RateLimited => "M_LIMIT_EXCEEDED",
+            Self::UserNotOnOrigin => "M_FORBIDDEN",
             Self::BodyTooLarge | Self::HeadTooLarge => "M_TOO_LARGE",
             Self::MethodNotAllowed | Self::OtherPath => "M_UNRECOGNIZED",
             Self::BodyForbidden
@@ -205,6 +227,7 @@ impl Rejection {
             Self::ClientGone => "client_gone",
             Self::ContentEncoding => "content_encoding",
             Self::DestinationMismatch => "destination_mismatch",
+            Self::EventRefused => "event_refused",
             Self::ExpectationUnsupported => "expectation_unsupported",
             Self::FramingAmbiguous => "framing_ambiguous",
             Self::HeadTimeout => "head_timeout",
@@ -222,12 +245,15 @@ impl Rejection {
             Self::KeyUnavailable => "key_unavailable",
             Self::KeyUnknown => "key_unknown",
             Self::KeyUnsupported => "key_unsupported",
+            Self::MembershipRefused => "membership_refused",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::OtherPath => "other_path",
             Self::Overloaded => "overloaded",
             Self::RateLimited => "rate_limited",
             Self::RequestMalformed => "request_malformed",
             Self::TargetRefused => "target_refused",
+            Self::TransactionRefused => "transaction_refused",
+            Self::UserNotOnOrigin => "user_not_on_origin",
         }
     }
 
@@ -245,6 +271,7 @@ impl Rejection {
             Self::ClientGone => "Client went away",
             Self::ContentEncoding => "Body must not be encoded",
             Self::DestinationMismatch => "Destination mismatch in auth header",
+            Self::EventRefused => "Event is not validly signed",
             Self::ExpectationUnsupported => "Only Expect: 100-continue is supported",
             Self::FramingAmbiguous => "Length of the body is ambiguous",
             Self::HeadTimeout => "Request did not arrive in time",
@@ -262,92 +289,21 @@ impl Rejection {
             Self::KeyUnavailable => "Signing key cannot be fetched now",
             Self::KeyUnknown => "Signing key is not published by the origin",
             Self::KeyUnsupported => "Signing key ID is not supported",
+            Self::MembershipRefused => "Event does not belong in this request",
             Self::MethodNotAllowed => "Method not allowed",
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
             Self::RateLimited => "Too many questions for keys",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
+            Self::TransactionRefused => "Malformed transaction",
+            Self::UserNotOnOrigin => "User is not from the origin server",
         }
     }
 
     /// Whether the peer is told the details too: they are about what it sent, and nothing else.
     pub const fn tells_detail(self) -> bool {
-        matches!(self, Self::KeyQueryMalformed)
-    }
-
-    /// For the operator: whose doing it is and what helps.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::BadSignature => {
-                "Forged or altered. When a server you trust meets it: a proxy in front of fedgate \
-                 rewrites the URI or the body, or the sender's clock or key is mixed up."
-            }
-            Self::BodyAmbiguous => {
-                "Repeated members, lone surrogates, numbers without a finite value, or nesting \
-                 beyond the bound: parsers disagree on such a body. The sender's doing."
-            }
-            Self::BodyForbidden => "GET, HEAD, DELETE and OPTIONS carry no body in federation.",
-            Self::BodyNotJson => "Empty or broken body, or not UTF-8. The sender's doing.",
-            Self::BodyNotObject => "Matrix bodies are JSON objects. The sender's doing.",
-            Self::BodyTimeout => "Slow or stuck sender; `limits.body_timeout` sets the bound.",
-            Self::BodyTooLarge => "Over `limits.body_bytes_max`. No homeserver takes more.",
-            Self::ClientGone => {
-                "The peer hung up while its request was being worked on; nobody got an answer."
-            }
-            Self::ContentEncoding => "Signatures cover plain JSON; nobody compresses requests.",
-            Self::DestinationMismatch => {
-                "The sender wants another server: check `server_name`, and that delegation points \
-                 the right name here."
-            }
-            Self::ExpectationUnsupported => "Only `100-continue` has a meaning in HTTP.",
-            Self::FramingAmbiguous => {
-                "Content-Length and Transfer-Encoding contradict or repeat: the start of request \
-                 smuggling."
-            }
-            Self::HeadTimeout => "Slow or stuck client; `limits.head_timeout` sets the bound.",
-            Self::HeadTooLarge => "Target or headers beyond any honest size.",
-            Self::HeaderMalformed => "The Authorization header breaks the grammar.",
-            Self::HeaderMissing => "Not a homeserver, or a proxy in front drops Authorization.",
-            Self::HeadersDisagree => {
-                "Several X-Matrix headers with different origins, different destinations or the \
-                 same key twice."
-            }
-            Self::HomeserverTimeout => {
-                "Your homeserver took longer than `limits.homeserver_io_timeout`."
-            }
-            Self::HomeserverUnavailable => {
-                "Your homeserver is down or `homeserver` points elsewhere: `fedgate check` tells."
-            }
-            Self::InternalError => "A bug: please report it with the log line.",
-            Self::KeyBanned => {
-                "By the settings, `fedgate keys ban` or fedgate itself: see the log."
-            }
-            Self::KeyExpired => "The origin publishes its key with a `valid_until_ts` in the past.",
-            Self::KeyQueryMalformed => "Asked of the notary; the answer says what is wrong.",
-            Self::KeyRetired => "Signed with a key from `old_verify_keys`: stolen, or mixed up.",
-            Self::KeyUnavailable => {
-                "No source could say anything of the key just now, witnesses disagree on it, or there \
-                 is no budget left for servers never seen before; the log line says which. The peer \
-                 tries again by itself."
-            }
-            Self::KeyUnknown => "Forged, or signed with a key its server does not publish.",
-            Self::KeyUnsupported => "Only `ed25519:` keys exist in Matrix.",
-            Self::MethodNotAllowed => "The path exists, with another method.",
-            Self::OtherPath => {
-                "Not a federation path; `listen.other_paths = \"forward\"` lets such pass."
-            }
-            Self::Overloaded => {
-                "All of `limits.buffered_bytes_max` is in use by bodies that are arriving, or all memory \
-                 for a notary's answers by those being read; the log line says which."
-            }
-            Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
-            Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
-            Self::TargetRefused => {
-                "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \
-                 path, and a proxy that rewrites it breaks the signature."
-            }
-        }
+        matches!(self, Self::KeyQueryMalformed | Self::MembershipRefused | Self::TransactionRefused)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keys in memory: the hot tier, bounded in bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
@@ -15,6 +16,9 @@ use crate::proto::{ServerName, Timestamp};
 /// nodes.
 const ENTRY_BYTES: usize = 352;
 
+/// What [`Bytes`] allocates beside a text: a pointer, a length and a counter.
+const SHARED_BYTES: usize = 3 * size_of::<usize>();
+
 /// A checked document with the time and the source of its fetch.
 #[derive(Clone, Debug)]
 pub struct StoredKeys {
@@ -24,6 +28,27 @@ pub struct StoredKeys {
     pub fetched_at: Timestamp,
     /// From where.
     pub source: Source,
+    /// The document with our signature, once somebody has asked us for it as a notary.
+    countersigned: OnceLock<Bytes>,
+}
+
+impl StoredKeys {
+    /// A document as it was fetched.
+    pub const fn new(keys: ServerKeys, fetched_at: Timestamp, source: Source) -> Self {
+        Self { keys, fetched_at, source, countersigned: OnceLock::new() }
+    }
+
+    /// The document with our signature, where it has been made.
+    pub(crate) fn countersigned(&self) -> Option<&Bytes> {
+        self.countersigned.get()
+    }
+
+    /// About how much memory this takes, in bytes, itself included.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let beside = size_of::<Self>() - size_of::<ServerKeys>();
+        let countersigned = self.countersigned.get().map_or(0, |text| text.len() + SHARED_BYTES);
+        self.keys.size_bytes() + beside + countersigned
+    }
 }
 
 /// What has come of a document.
@@ -94,6 +119,18 @@ impl KeyCache {
             Arc::new(known)
         });
         Inserted { known: upserted.into_value(), news }
+    }
+
+    /// Keeps `signed`, `document` with our signature, beside the document; what is kept of its server
+    /// weighs more from then on.
+    pub fn keep_countersigned<'d>(&self, document: &'d StoredKeys, signed: Bytes) -> &'d Bytes {
+        let kept = document.countersigned.get_or_init(|| signed);
+        let entry = self.entries.entry_by_ref(document.keys.server_name());
+        entry.and_compute_with(|found| match found {
+            None => Op::Nop,
+            Some(found) => Op::Put(found.into_value()),
+        });
+        kept
     }
 
     /// Every server that a request has asked for since `since`, with what is known of it.

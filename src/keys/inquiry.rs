@@ -273,11 +273,9 @@ impl Answer<'_> {
     }
 
     fn stored(&self, now: Timestamp) -> impl Iterator<Item = StoredKeys> {
-        self.documents().iter().map(move |keys| StoredKeys {
-            keys: keys.clone(),
-            fetched_at: now,
-            source: self.source.clone(),
-        })
+        let stored =
+            move |keys: &ServerKeys| StoredKeys::new(keys.clone(), now, self.source.clone());
+        self.documents().iter().map(stored)
     }
 
     fn report(&self, now: Timestamp) -> SourceReport {

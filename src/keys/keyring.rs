@@ -1,6 +1,7 @@
 //! The one entry to keys: memory, the durable store, else one shared fetch within a total deadline.
 
 pub mod documents;
+mod event_keys;
 mod flight;
 mod history;
 mod inquire;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::documents::{Allowance, WantedKey};
+pub use self::event_keys::EventKeyAnswer;
 use self::flight::{Flight, FlightEnd, Quest};
 use self::history::Backlog;
 pub(super) use self::look::is_published;

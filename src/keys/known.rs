@@ -4,6 +4,7 @@
 //! and renews them, it does not take away what another one said (the sytest notary cases; Synapse
 //! 5305 and 5307). Only the origin itself takes a key back.
 
+mod event_key;
 mod news;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::keyring::KeyAnswer;
 use super::record::{Binding, Conflict, KeptDocument, ServerRecord, Source};
 use crate::config::BindingMode;
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
-use crate::proto::server_keys::{ServerKeys, UnverifiedServerKeys};
+use crate::proto::server_keys::UnverifiedServerKeys;
 use crate::proto::validity::{Provenance, TrustedKey, effective_until};
 use crate::proto::{KeyId, KeyMap, ServerName, Timestamp};
 
@@ -345,7 +346,7 @@ impl KnownKeys {
                 .map_err(|error| refused.push(error.to_string()))
                 .ok()?;
             let (fetched_at, source) = (kept.fetched_at, kept.source);
-            Some(Arc::new(StoredKeys { keys, fetched_at, source }))
+            Some(Arc::new(StoredKeys::new(keys, fetched_at, source)))
         };
         let documents: Vec<_> = record.documents.into_iter().map(&mut verified).collect();
         let known = |binding: Binding| {
@@ -380,10 +381,8 @@ impl KnownKeys {
     pub(crate) fn size_bytes(&self) -> usize {
         let documents = self.documents();
         // Each with the counters of its Arc.
-        let of_documents = documents.iter().map(|document| {
-            let beside = size_of::<StoredKeys>() - size_of::<ServerKeys>();
-            document.keys.size_bytes() + beside + 2 * size_of::<usize>()
-        });
+        let counters = 2 * size_of::<usize>();
+        let of_documents = documents.iter().map(|document| document.size_bytes() + counters);
         let of_keys = self.keys.iter().map(|(id, known)| known.size_bytes(id));
         size_of::<Self>() + of_documents.sum::<usize>() + of_keys.sum::<usize>()
     }

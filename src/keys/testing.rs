@@ -141,7 +141,7 @@ impl TestServer {
 
     /// The document as fetched at some time from some source.
     pub(crate) fn stored(&self, fetched_at: Timestamp, provenance: Provenance) -> StoredKeys {
-        StoredKeys { keys: self.checked(), fetched_at, source: source_of(provenance) }
+        StoredKeys::new(self.checked(), fetched_at, source_of(provenance))
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use ipnet::IpNet;
-use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -22,6 +21,8 @@ use crate::keys::cache::StoredKeys;
 use crate::keys::keyring::Allowance;
 use crate::proto::ServerName;
 use crate::proto::countersign::countersign;
+use crate::proto::json::JsonError;
+use crate::proto::server_keys::ServerKeys;
 use crate::proto::signing_keys::SigningKeys;
 
 /// Most servers in one question: the largest rooms have some thousand.
@@ -47,17 +48,8 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// read slowly, and once for our own homeserver.
 const ANSWERS_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 
-/// Signed documents that are kept, in bytes: about ten thousand.
-const SIGNED_BYTES_MAX: u64 = 32 << 20;
-
-/// What a signed document takes beside its text, in bytes.
-const SIGNED_ENTRY_BYTES: usize = 256;
-
 /// An answer without documents.
 const EMPTY: &[u8] = b"{\"server_keys\":[]}";
-
-/// A document and the same with our signature.
-type Signed = (Arc<StoredKeys>, Bytes);
 
 /// What a notary is made of.
 pub struct NotaryParts {
@@ -82,8 +74,6 @@ pub struct NotaryParts {
 /// Answers for the keys of others.
 pub struct Notary {
     parts: NotaryParts,
-    /// By the address of the document, which is held and so stays the only one there.
-    signed: Cache<usize, Signed>,
     names: Budget,
     /// A permit for each byte of the answers to strangers.
     strangers: Arc<Semaphore>,
@@ -91,17 +81,21 @@ pub struct Notary {
     own: Arc<Semaphore>,
 }
 
+/// What goes into an answer: signed, and as it is kept, not copied yet.
+struct Gathered {
+    documents: Vec<Arc<StoredKeys>>,
+    /// Of the answer with these, at most.
+    bytes: usize,
+    /// How many documents did not fit.
+    left_out: usize,
+}
+
 impl Notary {
     /// A notary of these parts.
     pub fn new(parts: NotaryParts) -> Self {
-        let weigh = |_: &usize, (document, signed): &Signed| {
-            let bytes = document.keys.raw().len() + signed.len() + SIGNED_ENTRY_BYTES;
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
-        let signed = Cache::builder().max_capacity(SIGNED_BYTES_MAX).weigher(weigh).build();
         let names = Budget::new(NAMES_RATES, NAMES_BURST);
         let room = || Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
-        Self { parts, signed, names, strangers: room(), own: room() }
+        Self { parts, names, strangers: room(), own: room() }
     }
 
     /// The answer to a question of `client`: what there is, signed. Servers of which nothing can be
@@ -121,36 +115,25 @@ impl Notary {
             let taken = self.names.take(client, count).await;
             taken.map_err(|(wait, _)| KeyServerError::TooMany(wait))?;
         }
-        let fetches = if is_own { NAMES_MAX } else { self.parts.fetches_per_query_max };
-        let allowance = Allowance {
-            client: (!is_own).then_some(client),
-            fetches: AtomicUsize::new(fetches),
-            until: Instant::now() + self.parts.timeout,
-        };
-        let allowance = &allowance;
         let (at_hand, others) = self.at_hand(wanted).await;
-        let documents = stream::iter(others)
-            .map(|wanted| async move { self.documents(&wanted, allowance).await })
-            .buffered(CONCURRENT)
-            .flat_map(stream::iter);
-        let mut documents = std::pin::pin!(stream::iter(at_hand).chain(documents));
-        // Held as they are kept, not copied yet.
-        let (mut signed, mut bytes, mut left_out) = (Vec::new(), EMPTY.len(), 0_usize);
-        while let Some(document) = documents.next().await {
-            let Some(text) = self.signed(&document) else { continue };
-            if bytes + text.len() + 1 > ANSWER_BYTES_MAX {
-                left_out += 1;
-                continue;
-            }
-            bytes += text.len() + 1;
-            signed.push(text);
+        let mut gathered = Gathered { documents: Vec::new(), bytes: EMPTY.len(), left_out: 0 };
+        self.gather(at_hand, &mut gathered);
+        if !others.is_empty() {
+            let fetches = if is_own { NAMES_MAX } else { self.parts.fetches_per_query_max };
+            let allowance = Allowance {
+                client: (!is_own).then_some(client),
+                fetches: AtomicUsize::new(fetches),
+                until: Instant::now() + self.parts.timeout,
+            };
+            // In a box: the usual way does not carry the room it takes.
+            Box::pin(self.find(others, allowance, &mut gathered)).await;
         }
+        let Gathered { documents, bytes, left_out } = gathered;
         let room = if is_own { &self.own } else { &self.strangers };
         let share = u32::try_from(bytes).map_err(|_too_large| KeyServerError::Full)?;
         let share = Arc::clone(room).try_acquire_many_owned(share);
         let share = share.map_err(|_none_left| KeyServerError::Full)?;
-        let count = signed.len();
-        self.parts.metrics.answered(count);
+        self.parts.metrics.answered(documents.len());
         if left_out > 0 {
             tracing::warn!(
                 target: "fedgate::notary",
@@ -159,7 +142,7 @@ impl Notary {
                 "an answer would have had more than {ANSWER_BYTES_MAX} bytes"
             );
         }
-        Ok(Answer { body: joined(&signed, bytes), _share: Some(share) })
+        Ok(Answer { body: joined(&documents, bytes), _share: Some(share) })
     }
 
     /// The documents that are in memory and will do, and what else is wanted.
@@ -169,17 +152,25 @@ impl Notary {
             if index % AT_ONE_GO == AT_ONE_GO - 1 {
                 tokio::task::yield_now().await;
             }
-            let Wanted { server, keys, minimum_valid_until } = &wanted;
+            let Wanted { server, keys, minimum_valid_until: minimum } = &wanted;
             let is_own = *server == self.parts.server_name;
-            let keyring = (!is_own).then_some(&self.parts.keyring);
-            let documents =
-                keyring.and_then(|k| k.documents_at_hand(server, keys, *minimum_valid_until));
-            match documents {
-                Some(documents) => found.extend(documents),
-                None => others.push(wanted),
+            if is_own || !self.parts.keyring.documents_at_hand(server, keys, *minimum, &mut found) {
+                others.push(wanted);
             }
         }
         (found, others)
+    }
+
+    /// Adds what is not at hand: read, renewed or fetched, several servers at one time.
+    async fn find(&self, wanted: Vec<Wanted>, allowance: Allowance, gathered: &mut Gathered) {
+        let allowance = &allowance;
+        let found = stream::iter(wanted)
+            .map(|wanted| async move { self.documents(&wanted, allowance).await })
+            .buffered(CONCURRENT);
+        let mut found = std::pin::pin!(found);
+        while let Some(documents) = found.next().await {
+            self.gather(documents, gathered);
+        }
     }
 
     async fn documents(&self, wanted: &Wanted, allowance: &Allowance) -> Vec<Arc<StoredKeys>> {
@@ -192,32 +183,41 @@ impl Notary {
         self.parts.keyring.documents(server, keys, *minimum_valid_until, allowance).await
     }
 
+    /// Adds documents to an answer, signed, as long as they fit.
+    fn gather(&self, mut documents: Vec<Arc<StoredKeys>>, gathered: &mut Gathered) {
+        documents.retain(|document| {
+            let Some(signed) = self.signed(document) else { return false };
+            let bytes = gathered.bytes + signed.len() + 1;
+            let fits = bytes <= ANSWER_BYTES_MAX;
+            if fits {
+                gathered.bytes = bytes;
+            } else {
+                gathered.left_out += 1;
+            }
+            fits
+        });
+        gathered.documents.append(&mut documents);
+    }
+
     /// The document with our signature, made once.
-    fn signed(&self, document: &Arc<StoredKeys>) -> Option<Bytes> {
-        let place = Arc::as_ptr(document).addr();
-        if let Some((_, signed)) = self.signed.get(&place) {
-            return Some(signed);
-        }
-        let NotaryParts { server_name, keys, .. } = &self.parts;
-        match countersign(&document.keys, server_name, keys) {
-            Ok(signed) => {
-                self.signed.insert(place, (Arc::clone(document), signed.clone()));
-                Some(signed)
-            }
-            Err(error) => {
-                let server = document.keys.server_name();
-                tracing::error!(target: "fedgate::notary", %server, %error, "cannot sign");
-                None
-            }
-        }
+    fn signed<'d>(&self, document: &'d StoredKeys) -> Option<&'d Bytes> {
+        let NotaryParts { server_name, keys, keyring, .. } = &self.parts;
+        let sign = |document: &ServerKeys| countersign(document, server_name, keys);
+        let signed = keyring.countersigned(document, sign);
+        let complain = |error: &JsonError| {
+            let server = document.keys.server_name();
+            tracing::error!(target: "fedgate::notary", %server, %error, "cannot sign");
+        };
+        signed.inspect_err(complain).ok()
     }
 }
 
-/// The answer with these documents, of `bytes` bytes at most.
-fn joined(documents: &[Bytes], bytes: usize) -> Bytes {
+/// The answer with these documents, all of them signed, of `bytes` bytes at most.
+fn joined(documents: &[Arc<StoredKeys>], bytes: usize) -> Bytes {
     let mut text = Vec::with_capacity(bytes);
     text.extend_from_slice(b"{\"server_keys\":[");
-    for (index, document) in documents.iter().enumerate() {
+    let signed = documents.iter().filter_map(|document| document.countersigned());
+    for (index, document) in signed.enumerate() {
         if index > 0 {
             text.push(b',');
         }

@@ -124,7 +124,7 @@ impl Publisher {
         *failed_at = renewed.is_err().then(Instant::now);
         match renewed {
             Ok(keys) => {
-                let stored = StoredKeys { keys, fetched_at, source: Source::Homeserver };
+                let stored = StoredKeys::new(keys, fetched_at, Source::Homeserver);
                 self.current.store(Some(Arc::new(stored)));
             }
             Err(cause) => tracing::warn!(

@@ -7,7 +7,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 
 use crate::keys::keyring::WantedKey;
-use crate::proto::json::{JsonError, Object};
+use crate::proto::json::{JsonError, Object, object_members};
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// Where GET questions begin.
@@ -74,14 +74,14 @@ pub fn of_get(path: &str, query: Option<&str>) -> Result<Wanted, QueryError> {
 /// # Errors
 /// When the body is no such question.
 pub fn of_post(body: &[u8], names_max: usize) -> Result<Vec<Wanted>, QueryError> {
-    let object = object(body)?;
+    // One scan for all of it: what is unambiguous as a whole is so in its parts.
+    let object = Object::scan(body).map_err(QueryError::Json)?;
     let servers = object.members().find(|(name, _)| name == "server_keys");
     let Some((_, servers)) = servers else {
         return Err(form("the member server_keys is missing"));
     };
-    let servers = self::object(servers)?;
     let mut wanted = Vec::new();
-    for (name, keys) in servers.members() {
+    for (name, keys) in members(servers, &"server_keys")? {
         if wanted.len() == names_max {
             return Err(form(format_args!("more than {names_max} servers in one query")));
         }
@@ -94,13 +94,12 @@ pub fn of_post(body: &[u8], names_max: usize) -> Result<Vec<Wanted>, QueryError>
 
 fn wanted_keys(server: &ServerName, text: &[u8]) -> Result<Vec<WantedKey>, QueryError> {
     let mut wanted = Vec::new();
-    for (id, criteria) in object(text)?.members() {
+    for (id, criteria) in members(text, server)? {
         if wanted.len() == KEY_IDS_MAX {
             return Err(form(format_args!("more than {KEY_IDS_MAX} key IDs of {server}")));
         }
         let id = key_id(&id)?;
-        let criteria = object(criteria)?;
-        let minimum = criteria.members().find(|(name, _)| name == MINIMUM);
+        let minimum = members(criteria, &id)?.find(|(name, _)| name == MINIMUM);
         let minimum_valid_until = minimum
             .map(|(_, text)| timestamp(std::str::from_utf8(text).unwrap_or_default()))
             .transpose()?;
@@ -119,8 +118,12 @@ fn minimum_of_query(query: &str) -> Result<Option<Timestamp>, QueryError> {
     minimum.map(|text| timestamp(&decoded(text)?)).transpose()
 }
 
-fn object(text: &[u8]) -> Result<Object<'_>, QueryError> {
-    Object::scan(text).map_err(QueryError::Json)
+/// The members of the value of `what`, which must be an object.
+fn members<'v>(
+    value: &'v [u8],
+    what: &dyn fmt::Display,
+) -> Result<impl Iterator<Item = (Cow<'v, str>, &'v [u8])>, QueryError> {
+    object_members(value).ok_or_else(|| form(format_args!("{what} is not a JSON object")))
 }
 
 fn form(text: impl fmt::Display) -> QueryError {

@@ -1,4 +1,9 @@
-//! Ed25519 with libsodium's verdicts, which are Synapse's. The only file that touches ed25519-dalek.
+//! Ed25519 with libsodium's verdicts, which are Synapse's. The only module that touches ed25519-dalek
+//! and curve25519-dalek.
+
+mod comb;
+mod hot;
+mod verifier;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,27 +11,9 @@ use std::sync::Arc;
 
 use ed25519_dalek::Signer;
 
+pub use self::hot::HotKeys;
+pub use self::verifier::{Verifier, verify_all};
 use super::base64::{self, Base64Error};
-
-/// The y-coordinates of the points of small order, in every encoding, the sign bit cleared: 1, 0 and
-/// -1, the two of order 8, and `p` and `p + 1`, which stand for 0 and 1. A test derives them.
-const SMALL_ORDER_Y: [[u8; 32]; 7] = [
-    y_coordinate(0x01, 0x00, 0x00),
-    y_coordinate(0x00, 0x00, 0x00),
-    y_coordinate(0xec, 0xff, 0x7f),
-    [
-        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
-        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
-        0xfc, 0x05,
-    ],
-    [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
-        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
-        0x03, 0x7a,
-    ],
-    y_coordinate(0xed, 0xff, 0x7f),
-    y_coordinate(0xee, 0xff, 0x7f),
-];
 
 /// The key that one distribution shipped to everybody (CVE-2026-24044, ELEMENTSEC-2025-1670):
 /// `l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og`. Synapse bans it too.
@@ -34,15 +21,6 @@ const SHIPPED_BANNED_KEY: [u8; 32] = [
     0x97, 0xf3, 0xbd, 0x87, 0x13, 0x15, 0x28, 0x1e, 0x8b, 0x83, 0xed, 0xc7, 0xa9, 0xfd, 0x05, 0x41,
     0x06, 0x61, 0x54, 0x44, 0x90, 0x70, 0xcc, 0xdb, 0x3c, 0xdd, 0x42, 0xcf, 0x69, 0xcc, 0xde, 0x88,
 ];
-
-/// A little-endian number with all bytes between the first and the last alike.
-const fn y_coordinate(first: u8, middle: u8, last: u8) -> [u8; 32] {
-    let mut bytes = [middle; 32];
-    let [low, .., high] = &mut bytes;
-    *low = first;
-    *high = last;
-    bytes
-}
 
 /// A public signing key that is safe to verify with: a canonical encoding of a point that is not of
 /// small order.
@@ -134,20 +112,6 @@ impl VerifyKey {
         base64::encode(self.as_bytes())
     }
 
-    /// Checks a signature over a message that is handed over in pieces. Refused at once: a scalar
-    /// that is not reduced, and an R of small order.
-    pub fn verifier(&self, signature: &Signature) -> Result<Verifier, BadSignature> {
-        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-        if is_small_order(signature.r_bytes()) {
-            return Err(BadSignature);
-        }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "with the checks above and those of VerifyKey this equals verify_strict"
-        )]
-        self.0.verify_stream(&signature).map(Verifier).map_err(|_error| BadSignature)
-    }
-
     /// Checks a signature over `message`.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
         let mut verifier = self.verifier(signature)?;
@@ -159,28 +123,6 @@ impl VerifyKey {
 impl fmt::Debug for VerifyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VerifyKey({})", self.to_base64())
-    }
-}
-
-fn is_small_order(point: &[u8; 32]) -> bool {
-    let mut y = *point;
-    let [.., high] = &mut y;
-    *high &= 0x7f;
-    SMALL_ORDER_Y.contains(&y)
-}
-
-/// A signature check in progress.
-pub struct Verifier(ed25519_dalek::StreamVerifier);
-
-impl Verifier {
-    /// The next piece of the message.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    /// The verdict.
-    pub fn finish(self) -> Result<(), BadSignature> {
-        self.0.finalize_and_verify().map_err(|_error| BadSignature)
     }
 }
 

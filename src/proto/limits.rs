@@ -55,6 +55,10 @@ pub const EVENT_BYTES_MAX: usize = 65_536;
 /// included (client-server API, size limits).
 pub const EVENT_FIELD_BYTES_MAX: usize = 255;
 
+/// Signatures of one server that are looked at in an event; further ones count neither way. A server
+/// signs with all its keys, which are one or two; each costs a hash of the whole event.
+pub const EVENT_SIGNATURES_PER_SERVER_MAX: usize = 8;
+
 /// Most entries in an event's `auth_events` (server-server API, PDU formats).
 pub const AUTH_EVENTS_MAX: usize = 10;
 

@@ -130,7 +130,8 @@ fn check_host(host: &str) -> Result<(), ServerNameError> {
         let literal = rest.strip_suffix(']').ok_or(ServerNameError::Ipv6)?;
         return literal.parse::<Ipv6Addr>().map(drop).map_err(|_error| ServerNameError::Ipv6);
     }
-    let allowed = |character: char| character.is_ascii_alphanumeric() || "-.".contains(character);
+    let allowed =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
     if let Some(character) = host.chars().find(|character| !allowed(*character)) {
         return Err(ServerNameError::HostCharacter(character));
     }

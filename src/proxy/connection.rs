@@ -1,7 +1,7 @@
 //! A client's connection as pingora's sessions see it, and as the gateway watches it.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -15,12 +15,12 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use super::chunks::ChunkLines;
 use super::frames::FrameWatch;
+use super::gather::Gather;
 use crate::proto::limits::TARGET_BYTES_MAX;
 
 /// Longest request line that is kept for comparison, in bytes: a full target, the longest method
@@ -31,7 +31,6 @@ const REQUEST_LINE_BYTES_MAX: usize = TARGET_BYTES_MAX + 64;
 #[derive(Debug, Default)]
 pub struct HeadWatch {
     state: Mutex<HeadState>,
-    first_byte: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -58,12 +57,10 @@ impl HeadWatch {
         *self.lock() = HeadState { expecting: true, ..HeadState::default() };
     }
 
-    /// Waits until the first byte of the expected head has come.
+    /// Waits until the first byte of the expected head has come. It must be waited for beside the
+    /// reading and after it in each turn: bytes come while that is polled, and nobody else wakes.
     pub async fn first_byte(&self) {
-        let notified = self.first_byte.notified();
-        if !self.has_begun() {
-            notified.await;
-        }
+        poll_fn(|_| if self.has_begun() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Whether the expected head has begun.
@@ -102,7 +99,7 @@ impl HeadWatch {
             let end = bytes.iter().position(|b| *b == b'\n');
             let line = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
             let room = REQUEST_LINE_BYTES_MAX.saturating_sub(state.line.len());
-            state.line.extend(line.iter().take(room));
+            state.line.extend_from_slice(line.get(..room).unwrap_or(line));
             state.line_ended = end.is_some();
         }
         let mut rest = bytes;
@@ -113,11 +110,7 @@ impl HeadWatch {
             rest = after;
         }
         state.chunks.feed(rest);
-        if state.expecting {
-            state.expecting = false;
-            drop(state);
-            self.first_byte.notify_waiters();
-        }
+        state.expecting = false;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HeadState> {
@@ -144,7 +137,7 @@ enum Watch {
 
 /// A connection, over TCP or TLS.
 pub struct Connection<S> {
-    io: BufWriter<S>,
+    io: Gather<S>,
     id: UniqueIDType,
     peer: SocketAddr,
     watch: Watch,
@@ -153,7 +146,7 @@ pub struct Connection<S> {
 impl<S: AsRawFd + AsyncWrite> Connection<S> {
     /// A connection that speaks HTTP/1.1.
     pub fn http1(io: S, peer: SocketAddr, watch: Arc<HeadWatch>) -> Self {
-        let (id, io) = (io.as_raw_fd(), BufWriter::with_capacity(GATHERED_BYTES, io));
+        let (id, io) = (io.as_raw_fd(), Gather::new(io, GATHERED_BYTES));
         Self { id, io, peer, watch: Watch::Head(watch) }
     }
 
@@ -161,7 +154,7 @@ impl<S: AsRawFd + AsyncWrite> Connection<S> {
     pub fn http2(io: S, peer: SocketAddr, head_timeout: Duration) -> Self {
         let watch = Watch::Frames { frames: FrameWatch::default(), head_timeout, running: None };
         // HTTP/2 gathers its frames itself.
-        let (id, io) = (io.as_raw_fd(), BufWriter::with_capacity(0, io));
+        let (id, io) = (io.as_raw_fd(), Gather::new(io, 0));
         Self { id, io, peer, watch }
     }
 }

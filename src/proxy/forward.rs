@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,6 +19,7 @@ use super::record::Record;
 use super::respond::Answer;
 use crate::config::Homeserver;
 use crate::gate::admission::is_stripped;
+use crate::gate::events::Lesson;
 use crate::gate::metrics::Stage;
 use crate::gate::{Authorization, Permit, Refusal, Rejection};
 use crate::proto::ServerName;
@@ -39,6 +41,7 @@ struct Inner {
     permit: Option<Permit>,
     client: Client,
     content_length: Option<usize>,
+    lesson: Option<Lesson>,
     record: Record,
     completed: bool,
 }
@@ -49,10 +52,11 @@ impl Handoff {
         permit: Permit,
         client: Client,
         content_length: Option<usize>,
+        lesson: Option<Lesson>,
         record: Record,
     ) -> Arc<Self> {
-        let inner =
-            Inner { permit: Some(permit), client, content_length, record, completed: false };
+        let permit = Some(permit);
+        let inner = Inner { permit, client, content_length, lesson, record, completed: false };
         Arc::new(Self(Mutex::new(inner)))
     }
 
@@ -216,10 +220,31 @@ impl ProxyHttp for Forwarder {
         if !response.status.is_informational()
             && let Some(handoff) = &ctx.handoff
         {
-            let status = response.status.as_u16();
-            handoff.with(|inner| inner.record.homeserver_answered(status));
+            handoff.with(|inner| {
+                inner.record.homeserver_answered(response.status.as_u16());
+                if let Some(lesson) = &mut inner.lesson {
+                    lesson.begin(response.status, &response.headers);
+                }
+            });
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_last: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let Some(handoff) = &ctx.handoff {
+            handoff.with(|inner| {
+                if let Some(lesson) = &mut inner.lesson {
+                    lesson.read(body.as_deref().unwrap_or_default(), is_last);
+                }
+            });
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(

@@ -1,10 +1,12 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
@@ -13,9 +15,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::time::{Instant, Sleep};
 
 use super::body::{BodyBudget, HeldBody, broken_off, read_body};
-use super::client::{Client, client};
+use super::client::client;
 use super::connection::HeadWatch;
 use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
@@ -23,6 +26,7 @@ use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
 use super::wire::check_wire;
 use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
+use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
@@ -78,6 +82,9 @@ pub struct ClientConnection {
     tls: bool,
     /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
     watch: Option<Arc<HeadWatch>>,
+    /// The end of an idle time, kept from one request to the next: a timer that is moved on costs
+    /// nothing, a new one does.
+    idle: Mutex<Option<Pin<Box<Sleep>>>>,
     options: HttpServerOptions,
 }
 
@@ -93,13 +100,17 @@ enum Head {
 
 /// What is to become of a request.
 enum Cleared {
-    /// fedgate answers it, with this.
+    /// fedgate answers for keys.
     Answered(Answer),
+    /// Nothing in it is good: fedgate answers it in the homeserver's place.
+    AnsweredAsBad(Bytes),
     /// It may be forwarded.
     Forward {
         permit: Permit,
         /// The verified body; `None` when it passes as it comes.
         body: Option<HeldBody>,
+        /// What is to be learnt from the answer.
+        lesson: Option<Lesson>,
     },
 }
 
@@ -113,7 +124,7 @@ impl ClientConnection {
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(gateway.timeouts.idle);
-        Self { gateway, peer, tls, watch, options }
+        Self { gateway, peer, tls, watch, idle: Mutex::default(), options }
     }
 
     async fn serve(
@@ -142,16 +153,14 @@ impl ClientConnection {
         let mut record = self.record(client.address, http);
         record.method(&head.method);
         match self.clear(&mut session, &mut record).await {
-            Ok(Cleared::Forward { permit, body }) => {
-                self.forward(session, permit, body, client, record).await
+            Ok(Cleared::Forward { permit, body, lesson }) => {
+                let length = body.as_ref().map(|body| body.bytes.len());
+                let handoff = Handoff::new(permit, client, length, lesson, record);
+                self.forward(session, body, handoff).await
             }
-            Ok(Cleared::Answered(given)) => {
-                record.answered();
-                match answer(&mut session, given.body.clone()).await {
-                    Ok(()) => finish(session).await,
-                    Err(_gone) => None,
-                }
-            }
+            // The answer holds its share of memory until it is read.
+            Ok(Cleared::Answered(given)) => give(session, given.body.clone(), &mut record).await,
+            Ok(Cleared::AnsweredAsBad(body)) => give(session, body, &mut record).await,
             Err(refusal) => {
                 if leaves_out_of_step(refusal.rejection) {
                     session.set_keepalive(None);
@@ -177,10 +186,12 @@ impl ClientConnection {
         watch.expect_head();
         let mut shutdown = shutdown.clone();
         let timeouts = self.gateway.timeouts;
+        let mut idle = self.idle_from_now();
         let overdue = async {
             tokio::select! {
+                biased;
                 () = watch.first_byte() => {}
-                () = tokio::time::sleep(timeouts.idle) => return None,
+                () = &mut idle => return None,
                 _ = shutdown.wait_for(|stopping| *stopping) => {
                     // A head that has begun is still served.
                     if !watch.has_begun() {
@@ -194,7 +205,7 @@ impl ClientConnection {
                 format_args!("not complete after {:?}", timeouts.head),
             ))
         };
-        tokio::select! {
+        let head = tokio::select! {
             biased;
             read = session.read_request() => match read {
                 Ok(true) => Head::Complete,
@@ -203,6 +214,21 @@ impl ClientConnection {
                 Err(error) => refuse_head(&error),
             },
             overdue = overdue => overdue.map_or(Head::None, Head::Refused),
+        };
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
+        head
+    }
+
+    /// The connection's timer, which is to go off after an idle time from now on.
+    fn idle_from_now(&self) -> Pin<Box<Sleep>> {
+        let end = Instant::now() + self.gateway.timeouts.idle;
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept {
+            None => Box::pin(tokio::time::sleep_until(end)),
+            Some(mut idle) => {
+                idle.as_mut().reset(end);
+                idle
+            }
         }
     }
 
@@ -255,8 +281,8 @@ impl ClientConnection {
         };
         record.end_stage(Stage::Keys);
         if admitted.body == BodyRule::Unbounded {
-            let permit = gate.judge(&admitted, &keys, &[])?;
-            return self.clear_unread(session, permit).await;
+            let judged = gate.judge(&admitted, &keys, &[])?;
+            return self.clear_unread(session, judged.permit).await;
         }
         let body = self.take_body(session, &admitted).await?;
         record.end_stage(Stage::Body);
@@ -266,12 +292,23 @@ impl ClientConnection {
             let answer = async { question?.answer(record.client).await };
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
-        let permit = match gate.judge(&admitted, &keys, &body.bytes) {
-            Ok(permit) => permit,
+        let judged = gate.judge(&admitted, &keys, &body.bytes);
+        record.end_stage(Stage::Verify);
+        let examined = match judged {
+            Err(refusal) => Err(refusal),
+            Ok(judged) => {
+                let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
+                examined.map(|examined| (judged.permit, examined))
+            }
+        };
+        let permit = match examined {
+            Ok((_, Examined::Answered(answer))) => return Ok(Cleared::AnsweredAsBad(answer)),
+            Ok((permit, Examined::Passed)) => permit,
             Err(refusal) => self.observe(refusal, record)?,
         };
-        record.end_stage(Stage::Verify);
-        Ok(Cleared::Forward { permit, body: Some(body) })
+        record.end_stage(Stage::Events);
+        let lesson = gate.lesson(&admitted);
+        Ok(Cleared::Forward { permit, body: Some(body), lesson })
     }
 
     /// The question of a request for keys that fedgate itself answers; none if the homeserver does.
@@ -307,7 +344,7 @@ impl ClientConnection {
         if session.req_header().headers.contains_key(EXPECT) {
             send_continue(session).await?;
         }
-        Ok(Cleared::Forward { permit, body: None })
+        Ok(Cleared::Forward { permit, body: None, lesson: None })
     }
 
     /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
@@ -333,13 +370,9 @@ impl ClientConnection {
     async fn forward(
         &self,
         mut session: ServerSession,
-        permit: Permit,
         body: Option<HeldBody>,
-        client: Client,
-        record: Record,
+        handoff: Arc<Handoff>,
     ) -> Option<ReusedHttpStream> {
-        let length = body.as_ref().map(|body| body.bytes.len());
-        let handoff = Handoff::new(permit, client, length, record);
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
         let (custom, slot) = match body {
             Some(body) => Handed::lend(session, body),
@@ -353,6 +386,19 @@ impl ClientConnection {
         // An answer that broke off must look broken off: ending the session properly would write
         // the end of a chunked body that never came.
         if handoff.is_completed() { finish(session).await } else { abandon(session).await }
+    }
+}
+
+/// Gives an answer of fedgate's own.
+async fn give(
+    mut session: ServerSession,
+    body: Bytes,
+    record: &mut Record,
+) -> Option<ReusedHttpStream> {
+    record.answered();
+    match answer(&mut session, body).await {
+        Ok(()) => finish(session).await,
+        Err(_gone) => None,
     }
 }
 
@@ -412,7 +458,11 @@ fn refuse_head(error: &pingora::Error) -> Head {
 }
 
 /// Ends a session whose answer is complete; the connection may serve the next request.
-async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
+async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
+    if session.get_keepalive().is_some() {
+        // Without end: `read_head` holds the idle time, and a second timer would be for nothing.
+        session.set_keepalive(Some(0));
+    }
     let settings = HttpPersistentSettings::for_session(&session);
     let stream = session.finish().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))

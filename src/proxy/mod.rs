@@ -14,6 +14,7 @@ pub mod connection;
 pub mod forward;
 pub mod frames;
 pub mod gateway;
+mod gather;
 pub mod handed;
 pub mod listener;
 pub mod metrics;

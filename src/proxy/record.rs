@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -126,7 +127,7 @@ impl Record {
         }
     }
 
-    fn log(&self, verdict: Verdict) {
+    fn log(&self, verdict: Verdict, took: Duration) {
         let detail = self.refusal.as_ref().or(self.observed.as_ref()).map(|r| r.detail.as_str());
         let status = match &self.refusal {
             Some(refusal) => Some(refusal.rejection.status().as_u16()),
@@ -134,7 +135,7 @@ impl Record {
             None => self.homeserver_status,
         };
         // Milliseconds to the microsecond.
-        let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         macro_rules! line {
             ($level:ident, $message:literal) => {
                 $level!(
@@ -167,13 +168,13 @@ impl Record {
 /// uncounted, the end is the drop.
 impl Drop for Record {
     fn drop(&mut self) {
-        let verdict = self.verdict();
+        let (verdict, took) = (self.verdict(), self.started.elapsed());
         self.metrics.proxy.in_flight.dec();
-        self.metrics.proxy.request_took(self.started.elapsed());
+        self.metrics.proxy.request_took(took);
         self.metrics.gate.count(self.endpoint, verdict);
         if let (Verdict::Observed(rejection), Some(status)) = (verdict, self.homeserver_status) {
             self.metrics.gate.observed(rejection, matches!(status, 400 | 401 | 403));
         }
-        self.log(verdict);
+        self.log(verdict, took);
     }
 }

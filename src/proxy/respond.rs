@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -48,8 +48,10 @@ fn whole_seconds(after: Duration) -> u64 {
 
 /// Answers a request with JSON of our own.
 pub async fn answer(session: &mut ServerSession, body: Bytes) -> Result<()> {
-    let mut header = ResponseHeader::build(StatusCode::OK, Some(3))?;
-    header.insert_header(CONTENT_TYPE, "application/json")?;
+    // With room for the two fields that pingora adds. It writes these names the usual way, in HTTP/1 as
+    // well, without being told how.
+    let mut header = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
+    header.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
     header.insert_header(CONTENT_LENGTH, body.len())?;
     session.write_response_header(Box::new(header)).await?;
     session.write_response_body(body, true).await
@@ -77,7 +79,13 @@ mod tests {
             assert_eq!(answer.header.headers[CONTENT_LENGTH], answer.body.len().to_string());
             let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
             let mut text = rejection.public_text().to_owned();
-            if rejection == Rejection::KeyQueryMalformed {
+            if [
+                Rejection::KeyQueryMalformed,
+                Rejection::MembershipRefused,
+                Rejection::TransactionRefused,
+            ]
+            .contains(&rejection)
+            {
                 text.push_str(": a detail");
             }
             let public = serde_json::json!({ "errcode": rejection.errcode(), "error": text });

@@ -5,6 +5,7 @@
 mod events;
 mod inquiry;
 mod keys;
+mod log;
 mod notary;
 
 use std::io::{Read as _, Write as _};

@@ -16,6 +16,7 @@
 mod admin;
 mod bodies;
 mod deadlines;
+mod events;
 mod forwarding;
 mod framing;
 mod keys;

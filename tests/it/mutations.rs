@@ -77,7 +77,7 @@ fn decision() -> Decision {
         other_paths: OtherPaths::Refuse,
         body_bytes_max: BODY_BYTES_MAX,
     };
-    Decision::new(settings, keyring, clock)
+    Decision::new(settings, keyring, None, clock)
 }
 
 /// Head and body of a captured request.
@@ -135,9 +135,8 @@ async fn judge(gate: &Decision, wire: &Wire) -> Result<Authorization, Rejection>
     assert!(body.is_none_or(<[u8]>::is_empty) || admitted.body != BodyRule::Empty);
     let keys =
         gate.find_keys(&admitted.claim, CLIENT).await.map_err(|refusal| refusal.rejection)?;
-    let permit = gate
-        .judge(&admitted, &keys, body.unwrap_or_default())
-        .map_err(|refusal| refusal.rejection)?;
+    let judged = gate.judge(&admitted, &keys, body.unwrap_or_default());
+    let permit = judged.map_err(|refusal| refusal.rejection)?.permit;
     assert_eq!(permit.origin().map(ServerName::as_str), Some(SIGNER), "{wire:?}");
     Ok(permit.consume())
 }

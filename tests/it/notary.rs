@@ -1,5 +1,7 @@
 //! fedgate as a notary and key server, over sockets.
 
+mod memory;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -347,38 +349,6 @@ async fn k14_strangers_have_a_budget_and_the_own_homeserver_has_none() {
             "{own_clients}: {given}"
         );
     }
-}
-
-/// A question costs no memory for bodies while its answer is waited for.
-#[tokio::test]
-async fn k14_a_question_that_waits_holds_no_body() {
-    let homeserver = Homeserver::start().await;
-    let options = GateOptions {
-        key_server: NOTARY,
-        settings: "[limits]\nbody_bytes_max = 1000\nbuffered_bytes_max = 1000",
-        ..GateOptions::default()
-    };
-    let gate = Gate::start_with(&homeserver, options).await;
-    let known = gate.origin("known.example");
-    gate.federation.silence("silent.example");
-    let mut body = asking("silent.example", "ed25519:1");
-    body["filler"] = "x".repeat(900).into();
-    let (body, length) = (body.to_string(), body.to_string().len());
-    let head = format!(
-        "POST /_matrix/key/v2/query HTTP/1.1\r\nHost: {OWN_NAME}\r\nContent-Length: {length}\r\n\r\n"
-    );
-    let mut waiting = Client::plain(gate.address).await;
-    waiting.send(format!("{head}{body}").as_bytes()).await;
-    while gate.federation.fetches() == 0 {
-        tokio::task::yield_now().await;
-    }
-    let content = format!("{{\"a\":\"{}\"}}", "a".repeat(900));
-    let target = "/_matrix/federation/v1/send/1";
-    let signed = known.authorize("PUT", target, Some(content.as_bytes()));
-    let mut client = Client::plain(gate.address).await;
-    let headers = [("authorization", signed.as_str())];
-    let answer = client.request("PUT", target, &headers, Some(content.as_bytes())).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test]

@@ -1,247 +1,20 @@
 //! Every refusal over real sockets: what the peer is told, what is counted, that the homeserver is
 //! left alone, and what becomes of the client's connection.
 
+mod cases;
 mod gone;
 
-use std::io::Error as IoError;
-
-use bytes::Bytes;
 use fedgate::gate::Rejection;
-use futures_util::stream;
-use http::{Request, Response};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, StreamBody};
+use http::Response;
 use serde_json::json;
 
-use crate::support::client::{H2Body, H2Client};
+use self::cases::{
+    Case, Closed, GET, HELD, Sent, World, get, never_ending, origin, provoke, put, sent,
+};
+use crate::support::client::H2Client;
 use crate::support::{
     Answer, Client, Gate, GateOptions, Homeserver, NOW_MS, OWN_NAME, Origin, Silent, within,
 };
-
-const GET: &str = "/_matrix/federation/v1/query/profile?user_id=%40a%3Agate.example";
-const PUT: &str = "/_matrix/federation/v1/send/1";
-const HELD: &str = "/_matrix/federation/v1/send/held";
-const NO_LIMITS: &str = "";
-
-/// What remains of an HTTP/1.1 connection after the refusal. An HTTP/2 connection always lives on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    Closed,
-    Reusable,
-}
-use After::{Closed, Reusable};
-
-/// The state of everything around the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum World {
-    /// All is well, and all servers publish their keys.
-    Ordinary,
-    /// The origin is not to be reached.
-    OriginGone,
-    /// The origin's key document has run out.
-    DocumentExpired,
-    /// The origin publishes the key as an old one.
-    KeyRetired,
-    /// The settings ban the origin.
-    Banned,
-    /// The gate is a notary.
-    Notary,
-    /// The same, and has been asked for much just now.
-    NotaryInUse,
-    /// All memory for bodies is in use.
-    Full,
-    HomeserverGone,
-    HomeserverSilent,
-}
-
-/// Something that is refused.
-struct Case {
-    world: World,
-    settings: &'static str,
-    request: Sent,
-    after: After,
-    on_http2: bool,
-}
-
-struct Sent {
-    method: &'static str,
-    target: String,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    /// Whether the body is all that the headers promise; else the rest never comes.
-    whole: bool,
-    /// Sent instead of all that, where only HTTP/1.1 can say it.
-    raw: Option<&'static str>,
-}
-
-fn origin() -> Origin {
-    Origin::new("origin.example")
-}
-
-fn sent(method: &'static str, target: &str) -> Sent {
-    let target = target.to_owned();
-    Sent { method, target, headers: Vec::new(), body: Vec::new(), whole: true, raw: None }
-}
-
-/// A request that would pass as it is.
-fn get() -> Sent {
-    sent("GET", GET).header("authorization", &origin().authorize("GET", GET, None))
-}
-
-/// A PUT signed for `signed`, with a body of `body`.
-fn put(signed: &[u8], body: &[u8]) -> Sent {
-    let value = origin().authorize("PUT", PUT, Some(signed));
-    sent("PUT", PUT).header("authorization", &value).body(body)
-}
-
-fn raw(text: &'static str) -> Sent {
-    Sent { raw: Some(text), ..get() }
-}
-
-impl Sent {
-    fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.retain(|(known, _)| *known != name);
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    fn second(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    fn body(mut self, body: &[u8]) -> Self {
-        self.body = body.to_vec();
-        self.header("content-length", &body.len().to_string())
-    }
-
-    /// Promises a body and sends nothing of it.
-    fn promise(mut self, bytes: usize) -> Self {
-        self.whole = false;
-        self.body.clear();
-        self.header("content-length", &bytes.to_string())
-    }
-
-    fn http1(&self) -> Vec<u8> {
-        if let Some(raw) = self.raw {
-            return raw.as_bytes().to_vec();
-        }
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {OWN_NAME}\r\n", self.method, self.target);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        [head.as_bytes(), &self.body].concat()
-    }
-
-    fn http2(&self) -> Request<H2Body> {
-        let uri = format!("https://{OWN_NAME}{}", self.target);
-        let mut request = Request::builder().method(self.method).uri(uri);
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let body = if self.whole {
-            crate::support::homeserver::full(self.body.clone())
-        } else {
-            never_ending()
-        };
-        request.body(body).unwrap()
-    }
-}
-
-fn never_ending() -> BoxBody<Bytes, IoError> {
-    BodyExt::boxed(StreamBody::new(stream::pending()))
-}
-
-fn case(request: Sent, after: After) -> Option<Case> {
-    Some(Case { world: World::Ordinary, settings: NO_LIMITS, request, after, on_http2: true })
-}
-
-fn case_in(world: World, request: Sent, after: After) -> Option<Case> {
-    case(request, after).map(|case| Case { world, ..case })
-}
-
-fn case_with(settings: &'static str, request: Sent, after: After) -> Option<Case> {
-    case(request, after).map(|case| Case { settings, ..case })
-}
-
-fn only_on_http1(case: Option<Case>) -> Option<Case> {
-    case.map(|case| Case { on_http2: false, ..case })
-}
-
-/// How each refusal comes about; `None` where it takes more than one request.
-fn provoke(rejection: Rejection) -> Option<Case> {
-    let elsewhere = origin().authorize("GET", "/_matrix/federation/v1/event/x", None);
-    let foreign = origin().authorize_for("other.example", "GET", GET, None);
-    let other_origin = Origin::new("third.example").authorize("GET", GET, None);
-    let other_key = Origin::with_key("origin.example", "ed25519:2", [9; 32]);
-    let twice = br#"{"a":1,"a":2}"#;
-    let unsupported = other_origin.replace("ed25519:1", "rsa:1");
-    let unknown = other_key.authorize("GET", GET, None);
-    let object = br#"{"a":1}"#;
-    match rejection {
-        Rejection::BadSignature => case(get().header("authorization", &elsewhere), Reusable),
-        Rejection::BodyAmbiguous => case(put(br#"{"a":2}"#, twice), Reusable),
-        Rejection::BodyForbidden => case(get().promise(5), Closed),
-        Rejection::BodyNotJson => case(put(object, br#"{"a":1"#), Reusable),
-        Rejection::BodyNotObject => case(put(object, b"[1]"), Reusable),
-        Rejection::BodyTimeout => {
-            case_with("[limits]\nbody_timeout = \"300ms\"", put(object, b"").promise(5), Closed)
-        }
-        Rejection::BodyTooLarge => case(put(object, b"").promise(13_107_201), Closed),
-        Rejection::ClientGone | Rejection::InternalError => None,
-        Rejection::ContentEncoding => {
-            case(put(object, object).header("content-encoding", "gzip"), Closed)
-        }
-        Rejection::DestinationMismatch => case(get().header("authorization", &foreign), Reusable),
-        Rejection::ExpectationUnsupported => case(get().header("expect", "a miracle"), Reusable),
-        Rejection::FramingAmbiguous => {
-            case(put(object, object).header("content-length", "07"), Closed)
-        }
-        Rejection::HeadTimeout => only_on_http1(case_with(
-            "[limits]\nhead_timeout = \"300ms\"",
-            raw("GET / HTTP/1.1\r\nHost: gate.exa"),
-            Closed,
-        )),
-        Rejection::HeadTooLarge => case(sent("GET", &format!("/{}", "a".repeat(8_192))), Closed),
-        Rejection::HeaderMalformed => {
-            case(get().header("authorization", "X-Matrix origin=,"), Reusable)
-        }
-        Rejection::HeaderMissing => case(sent("GET", GET), Reusable),
-        Rejection::HeadersDisagree => case(get().second("authorization", &other_origin), Reusable),
-        Rejection::HomeserverTimeout => case_in(World::HomeserverSilent, get(), Reusable)
-            .map(|c| Case { settings: "[limits]\nhomeserver_io_timeout = \"300ms\"", ..c }),
-        Rejection::HomeserverUnavailable => case_in(World::HomeserverGone, get(), Reusable),
-        Rejection::KeyBanned => case_in(World::Banned, get(), Reusable),
-        Rejection::KeyExpired => case_in(World::DocumentExpired, get(), Reusable),
-        Rejection::KeyQueryMalformed => case_in(
-            World::Notary,
-            sent("GET", "/_matrix/key/v2/query/a?minimum_valid_until_ts=soon"),
-            Reusable,
-        ),
-        Rejection::KeyRetired => case_in(World::KeyRetired, get(), Reusable),
-        Rejection::KeyUnavailable => case_in(World::OriginGone, get(), Reusable),
-        Rejection::KeyUnknown => case(get().header("authorization", &unknown), Reusable),
-        Rejection::KeyUnsupported => case(get().header("authorization", &unsupported), Reusable),
-        Rejection::MethodNotAllowed => {
-            case(sent("POST", "/_matrix/federation/v1/version"), Reusable)
-        }
-        Rejection::OtherPath => case(sent("GET", "/_matrix/client/versions"), Reusable),
-        Rejection::Overloaded => case_in(World::Full, put(object, object), Reusable).map(|c| {
-            Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 100", ..c }
-        }),
-        Rejection::RateLimited => case_in(
-            World::NotaryInUse,
-            sent("POST", "/_matrix/key/v2/query").body(ten_thousand_names().as_bytes()),
-            Reusable,
-        ),
-        Rejection::RequestMalformed => only_on_http1(case(
-            raw("GET / HTTP/1.1\r\nHost: gate.example\r\nHost: other.example\r\n\r\n"),
-            Closed,
-        )),
-        Rejection::TargetRefused => case(sent("GET", "/_matrix//federation/v1/version"), Closed),
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
@@ -367,8 +140,16 @@ async fn ask_for_much(gate: &Gate, over: Over) {
 fn check(answer: &Answer, rejection: Rejection, context: &str) {
     assert_eq!(answer.status, rejection.status().as_u16(), "{context}");
     let mut text = rejection.public_text().to_owned();
-    if rejection == Rejection::KeyQueryMalformed {
-        text.push_str(": minimum_valid_until_ts is not an integer from 0 to 9007199254740991");
+    let details = [
+        (
+            Rejection::KeyQueryMalformed,
+            "minimum_valid_until_ts is not an integer from 0 to 9007199254740991",
+        ),
+        (Rejection::MembershipRefused, "state_key is not the sender"),
+        (Rejection::TransactionRefused, "pdus is not an array"),
+    ];
+    if let Some((_, detail)) = details.iter().find(|(of, _)| *of == rejection) {
+        text.push_str(&format!(": {detail}"));
     }
     let told = json!({ "errcode": rejection.errcode(), "error": text });
     assert_eq!(answer.json(), told, "{context}");

@@ -19,6 +19,8 @@ WAIT_SECONDS = 30
 # How long one long poll may last; the wait above goes on over several.
 POLL_MILLISECONDS = 10_000
 REQUEST_SECONDS = 60
+# More than happens in a room between two looks: what is cut off would be taken for not sent.
+SYNC_FILTER = json.dumps({"room": {"timeline": {"limit": 100}}})
 
 
 class ClientError(Exception):
@@ -31,7 +33,7 @@ class NotSeen(Exception):
 
 @dataclass(frozen=True)
 class Seen:
-    """One thing that came down /sync: where (`join`, `invite`, `leave` …), and what."""
+    """One thing that came down /sync: where (`join`, `invite`, `presence` …), and what."""
 
     section: str
     room_id: str
@@ -123,10 +125,32 @@ class Client:
     def leave(self, room_id: str) -> None:
         self.call("POST", self._room(room_id, "leave"), {})
 
+    def moderate(self, room_id: str, action: str, user_id: str) -> None:
+        """Does `kick`, `ban` or `unban` to somebody."""
+        body = {"user_id": user_id, "reason": f"the {action}"}
+        self.call("POST", self._room(room_id, action), body)
+
     def send_text(self, room_id: str, text: str, **extra: Any) -> str:
         """Sends a message; its event ID."""
-        path = self._room(room_id, f"send/m.room.message/{self.transaction()}")
-        return self.call("PUT", path, {"msgtype": "m.text", "body": text, **extra})["event_id"]
+        content = {"msgtype": "m.text", "body": text, **extra}
+        return self.send(room_id, "m.room.message", content)
+
+    def send(self, room_id: str, event_type: str, content: dict) -> str:
+        """Sends an event that is no state; its event ID."""
+        path = self._room(room_id, f"send/{event_type}/{self.transaction()}")
+        return self.call("PUT", path, content)["event_id"]
+
+    def set_state(self, room_id: str, event_type: str, content: dict, key: str = "") -> str:
+        path = self._room(room_id, f"state/{event_type}/{quote(key, safe='')}")
+        return self.call("PUT", path, content)["event_id"]
+
+    def state(self, room_id: str, event_type: str, key: str = "") -> dict:
+        return self.call("GET", self._room(room_id, f"state/{event_type}/{quote(key, safe='')}"))
+
+    def redact(self, room_id: str, event_id: str) -> str:
+        event = quote(event_id, safe="")
+        path = self._room(room_id, f"redact/{event}/{self.transaction()}")
+        return self.call("PUT", path, {"reason": "to see it gone"})["event_id"]
 
     def send_receipt(self, room_id: str, event_id: str) -> None:
         self.call("POST", self._room(room_id, f"receipt/m.read/{quote(event_id, safe='')}"), {})
@@ -175,6 +199,13 @@ class Client:
             and seen.event["content"].get("body") == text,
         )
 
+    def wait_events(self, room_id: str, event_ids: list[str]) -> None:
+        for event_id in event_ids:
+            self.wait(
+                f"the event {event_id}",
+                lambda seen: seen.room_id == room_id and seen.event.get("event_id") == event_id,
+            )
+
     def wait_member(
         self, room_id: str, user_id: str, membership: str, since: int = 0
     ) -> Seen:
@@ -185,13 +216,17 @@ class Client:
         )
 
     def _sync(self, timeout: int) -> None:
-        query = {"timeout": str(timeout)}
+        # Looking says nothing of being there: presence is set by hand, by those who show it.
+        query = {"timeout": str(timeout), "filter": SYNC_FILTER, "set_presence": "offline"}
         if self._since:
             query["since"] = self._since
         answer = self.call("GET", "/_matrix/client/v3/sync", **query)
         self._since = answer["next_batch"]
-        for event in answer.get("to_device", {}).get("events", []):
-            self._seen.append(Seen("to_device", "", event))
+        for section in ("to_device", "presence"):
+            for event in answer.get(section, {}).get("events", []):
+                self._seen.append(Seen(section, "", event))
+        for user_id in answer.get("device_lists", {}).get("changed", []):
+            self._seen.append(Seen("device_lists", "", {"user_id": user_id}))
         for section, rooms in answer.get("rooms", {}).items():
             for room_id, room in rooms.items():
                 for part in room.values():

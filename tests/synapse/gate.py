@@ -17,7 +17,10 @@ from processes import Process
 REPOSITORY = Path(__file__).resolve().parents[2]
 METRICS_SECONDS = 10
 REQUESTS_LINE = re.compile(r"fedgate_requests_total\{(?P<labels>.*)\} (?P<count>\d+)$")
+EVENTS_LINE = re.compile(r"fedgate_events_total\{(?P<labels>.*)\} (?P<count>\d+)$")
 LABEL = re.compile(r'(\w+)="(\w*)"')
+# What a line of fedgate's log about an event says it comes from.
+EVENTS_TARGET = "fedgate::events"
 
 
 def find_binary(given: str | None) -> Path:
@@ -76,6 +79,21 @@ class Gate:
             if match and not labels["endpoint"].startswith("key_"):
                 counted[labels["verdict"]] += int(match["count"])
         return counted
+
+    def events_counted(self) -> Counter[tuple[str, str, str]]:
+        """How often fedgate has checked events: by check, outcome, and version of the room."""
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for line in self._metrics():
+            if match := EVENTS_LINE.match(line):
+                labels = dict(LABEL.findall(match["labels"]))
+                key = (labels["check"], labels["outcome"], labels["room_version"])
+                counted[key] += int(match["count"])
+        return counted
+
+    def bad_events_logged(self) -> list[dict]:
+        """The fields of fedgate's lines about events."""
+        lines = (line for line in self.process.lines() if f'"{EVENTS_TARGET}"' in line)
+        return [line for line in map(json.loads, lines) if line["level"] == "WARN"]
 
     def expect_counted(self, verdict: str, requests: int) -> None:
         """Fedgate has seen so many requests, all of this verdict. The count follows the answer."""

@@ -190,6 +190,8 @@ class Homeserver:
             "registration_shared_secret": self.shared_secret,
             "macaroon_secret_key": secrets.token_hex(16),
             "form_secret": secrets.token_hex(16),
+            # The least there is: passwords are not what is looked at.
+            "bcrypt_rounds": 4,
             "report_stats": False,
             "trusted_key_servers": [],
             "suppress_key_server_warning": True,
@@ -217,6 +219,7 @@ def _rate_limits() -> dict:
         "rc_invites": {"per_room": NO_LIMIT, "per_user": NO_LIMIT, "per_issuer": NO_LIMIT},
         "rc_room_creation": NO_LIMIT,
         "rc_media_create": NO_LIMIT,
+        "rc_presence": {"per_user": NO_LIMIT},
         "rc_federation": {
             "window_size": 1000,
             "sleep_limit": 10000,

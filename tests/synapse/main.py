@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from client import Client
+from events import SESSION_VERSIONS, check_events
 from forgeries import Cast, Forgers
 from gate import Gate, Placing, find_binary
 from homeserver import FederationListener, Homeserver
@@ -25,7 +26,7 @@ from rooms import ROOM_VERSIONS, Room
 from routes import Routes
 from wire import Connection
 
-PARTS = ("queries", "rooms", "forgeries", "notary", "key_server")
+PARTS = ("queries", "rooms", "forgeries", "events", "notary", "key_server")
 
 
 def main() -> int:
@@ -76,8 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--room-versions",
         metavar="V,V",
-        default=",".join(ROOM_VERSIONS),
-        help="default: %(default)s",
+        help=f"default: {','.join(ROOM_VERSIONS)}; for events {','.join(SESSION_VERSIONS)}",
     )
     parser.add_argument(
         "--only",
@@ -97,6 +97,7 @@ def _run(
     processes: list[Process],
 ) -> None:
     parts = options.only.split(",")
+    versions = options.room_versions.split(",") if options.room_versions else None
     with report.phase("start"):
         world = World(folder, binary, options.unix_socket, processes)
         alice, bob = Client(world.a, "alice"), Client(world.b, "bob")
@@ -106,7 +107,7 @@ def _run(
             with report.phase(f"queries of {asker.homeserver.name}"):
                 Queries(report, asker, answerer).run()
     if "rooms" in parts:
-        for version in options.room_versions.split(","):
+        for version in versions or ROOM_VERSIONS:
             for host, guest in ((alice, bob), (bob, alice)):
                 with report.phase(f"room version {version} hosted on {host.homeserver.name}"):
                     Room(report, host, guest, version).run()
@@ -115,6 +116,8 @@ def _run(
             _check_nothing_refused(report, world.gate)
     if "forgeries" in parts:
         _forge(report, world, bob)
+    if "events" in parts:
+        check_events(report, world, versions or SESSION_VERSIONS)
     if "notary" in parts and world.gate:
         with report.phase("notary"):
             check_notary(report, world)
@@ -165,32 +168,36 @@ class World:
         a_port = self.addresses.free_port(a_address)
         b_port = self.addresses.free_port(b_address)
         self.a = self.homeserver("a", f"{a_address}:{a_port}", self.tls(a_address, a_port))
-        b_name = f"{b_address}:{b_port}"
-        self.gate: Gate | None = None
-        self.placing: Placing | None = None
         self.binary = binary
-        if binary is None:
-            self.b = self.homeserver("b", b_name, self.tls(b_address, b_port))
-        else:
-            self._start_gated(b_name, b_address, binary, unix_socket)
+        self.b, self.gate, self.placing = self.fronted(
+            "b", f"{b_address}:{b_port}", unix_socket=unix_socket
+        )
         for process in processes:
             process.wait_ready()
 
-    def _start_gated(self, name: str, address: str, binary: Path, unix_socket: bool) -> None:
-        """B with a plain listener, and fedgate on the address B's name says."""
+    def fronted(
+        self, name: str, server_name: str, more: dict | None = None, unix_socket: bool = False
+    ) -> tuple[Homeserver, Gate | None, Placing | None]:
+        """A homeserver with a plain listener, and fedgate on the address its name says.
+
+        Without fedgate it is a homeserver with TLS.
+        """
+        address, port = server_name.rsplit(":", 1)
+        if self.binary is None:
+            tls = self.tls(address, int(port))
+            return self.homeserver(name, server_name, tls, more), None, None
         if unix_socket:
-            path = str(self.folder / "b.sock")
+            path = str(self.folder / f"{name}.sock")
             listener, url = FederationListener(socket_path=path), f"unix:{path}"
         else:
             port = self.addresses.free_port(address)
             listener = FederationListener(address=address, port=port)
             url = f"http://{address}:{port}"
-        self.b = self.homeserver("b", name, listener)
+        homeserver = self.homeserver(name, server_name, listener, more)
         certificate, key = self.authority.issue(address)
         admin = f"{address}:{self.addresses.free_port(address)}"
-        placing = Placing(name, url, certificate, key, self.authority.ca_file, admin)
-        self.placing = placing
-        self.gate = self.start_gate("gate", placing)
+        placing = Placing(server_name, url, certificate, key, self.authority.ca_file, admin)
+        return homeserver, self.start_gate(f"gate-{name}", placing), placing
 
     def start_gate(self, folder: str, placing: Placing) -> Gate:
         gate = Gate(self.binary, placing, self.folder / folder)

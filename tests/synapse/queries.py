@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -11,8 +10,9 @@ import zlib
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from client import Client, NotSeen, Seen
+from client import Client, NotSeen
 from report import Report
+from sharing import random_key, tell_device, upload_device_keys
 
 MEDIA_BYTES = 3 * 1024 * 1024
 ONE_TIME_KEYS = 2
@@ -44,7 +44,7 @@ class Queries:
         with self.step("one-time key claim"):
             self._one_time_keys()
         with self.step("to-device message"):
-            self._to_device()
+            tell_device(self.asker, self.answerer)
         with self.step("media download"):
             self._media()
         with self.step("media thumbnail"):
@@ -73,14 +73,7 @@ class Queries:
 
     def _device_keys(self) -> None:
         user, device = self.answerer.user_id, self.answerer.device_id
-        keys = {
-            "user_id": user,
-            "device_id": device,
-            "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
-            "keys": {f"ed25519:{device}": _random_key(), f"curve25519:{device}": _random_key()},
-            "signatures": {user: {f"ed25519:{device}": _random_key() + _random_key()}},
-        }
-        self.answerer.call("POST", "/_matrix/client/v3/keys/upload", {"device_keys": keys})
+        keys = upload_device_keys(self.answerer)
         answer = self.asker.call(
             "POST", "/_matrix/client/v3/keys/query", {"device_keys": {user: []}}
         )
@@ -91,8 +84,8 @@ class Queries:
         algorithm = "signed_curve25519"
         keys = {
             f"{algorithm}:{number}": {
-                "key": _random_key(),
-                "signatures": {user: {f"ed25519:{device}": _random_key() + _random_key()}},
+                "key": random_key(),
+                "signatures": {user: {f"ed25519:{device}": random_key() + random_key()}},
             }
             for number in range(ONE_TIME_KEYS)
         }
@@ -104,17 +97,6 @@ class Queries:
         )
         [(key_id, key)] = answer["one_time_keys"][user][device].items()
         _equal(key, keys[key_id])
-
-    def _to_device(self) -> None:
-        content = {"marker": secrets.token_hex(8)}
-        path = f"/_matrix/client/v3/sendToDevice/org.example.test/{self.asker.transaction()}"
-        user, device = self.answerer.user_id, self.answerer.device_id
-        self.asker.call("PUT", path, {"messages": {user: {device: content}}})
-
-        def wanted(seen: Seen) -> bool:
-            return seen.section == "to_device" and seen.event["content"] == content
-
-        self.answerer.wait("the to-device message", wanted)
 
     def _upload(self, data: bytes, content_type: str) -> str:
         _, answer = self.answerer.raw("POST", "/_matrix/media/v3/upload", data, content_type)
@@ -184,10 +166,6 @@ class Queries:
 def _equal(got: object, wanted: object) -> None:
     if got != wanted:
         raise Wrong(f"got {got!r}, not {wanted!r}")
-
-
-def _random_key() -> str:
-    return base64.b64encode(os.urandom(32)).decode().rstrip("=")
 
 
 def _png(side: int) -> bytes:

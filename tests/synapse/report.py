@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -15,12 +16,13 @@ class Abandoned(Exception):
 
 
 class Report:
-    """Counts steps and prints one line for each."""
+    """Counts steps and prints one line for each; several threads may."""
 
     def __init__(self) -> None:
         self.passed = 0
         self.failed = 0
         self.phases: list[tuple[str, float]] = []
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -33,12 +35,14 @@ class Report:
         self.ok(name)
 
     def ok(self, name: str) -> None:
-        self.passed += 1
-        print(f"ok {name}", flush=True)
+        with self._lock:
+            self.passed += 1
+            print(f"ok {name}", flush=True)
 
     def fail(self, name: str, reason: str) -> None:
-        self.failed += 1
-        print(f"FAILED {name}\n       {reason}", flush=True)
+        with self._lock:
+            self.failed += 1
+            print(f"FAILED {name}\n       {reason}", flush=True)
 
     def check(self, name: str, problems: list[str]) -> None:
         """A step whose problems have been collected: none means it passed."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client import Client, NotSeen, Seen
+from client import Client, NotSeen
 from report import Report
+from sharing import read, type_and_stop
 
 # Oldest; the first with integer-only JSON; the two most common; the newest, whose room IDs are
 # hashes and whose events have another shape again.
@@ -50,13 +51,13 @@ class Room:
         with self.step("message from guest to host"):
             from_guest = self._message(self.guest, self.host)
         with self.step("read receipt of the guest"):
-            self._receipt(self.guest, self.host, from_host)
+            read(self.host, self.guest, self.room_id, from_host)
         with self.step("read receipt of the host"):
-            self._receipt(self.host, self.guest, from_guest)
+            read(self.guest, self.host, self.room_id, from_guest)
         with self.step("typing of the guest"):
-            self._typing(self.guest, self.host)
+            type_and_stop(self.guest, self.host, self.room_id)
         with self.step("typing of the host"):
-            self._typing(self.host, self.guest)
+            type_and_stop(self.host, self.guest, self.room_id)
         with self.step("history from before the join"):
             self._backfill()
         with self.step("leave"):
@@ -80,43 +81,9 @@ class Room:
 
     def _message(self, sender: Client, reader: Client) -> str:
         text = f"hello from {sender.user_id} \u00e9\u2028\U0001f680 \\ \" </script>"
-        event_id = sender.send_text(self.room_id, text, **self._odd_content())
+        event_id = sender.send_text(self.room_id, text, **odd_content(self.version))
         reader.wait_text(self.room_id, event_id, text)
         return event_id
-
-    def _odd_content(self) -> dict:
-        """Content whose signed form is easy to get wrong; floats only where rooms allow them."""
-        odd = {"big": 2**53 - 1, "small": -(2**53 - 1), "\U0001f680": 1, "\uffff": 2, "nested": {}}
-        if int(self.version) < 6:
-            # 63 bits: beyond them Synapse's own push rules answer 500.
-            odd.update(float=1.0, exponent=1e-5, large=1e16, negative=-0.0, wide=2**62)
-        return {"org.example.odd": odd}
-
-    def _receipt(self, sender: Client, reader: Client, event_id: str) -> None:
-        mark = reader.mark()
-        sender.send_receipt(self.room_id, event_id)
-
-        def wanted(seen: Seen) -> bool:
-            if seen.room_id != self.room_id or seen.event.get("type") != "m.receipt":
-                return False
-            readers = seen.event["content"].get(event_id, {}).get("m.read", {})
-            return sender.user_id in readers
-
-        reader.wait(f"the receipt of {sender.user_id}", wanted, mark)
-
-    def _typing(self, sender: Client, reader: Client) -> None:
-        for typing in (True, False):
-            mark = reader.mark()
-            sender.send_typing(self.room_id, typing)
-
-            def wanted(seen: Seen, typing: bool = typing) -> bool:
-                return (
-                    seen.room_id == self.room_id
-                    and seen.event.get("type") == "m.typing"
-                    and (sender.user_id in seen.event["content"]["user_ids"]) == typing
-                )
-
-            reader.wait(f"{sender.user_id} typing: {typing}", wanted, mark)
 
     def _backfill(self) -> None:
         """The guest's server has no event from before its join: it has to ask the host's."""
@@ -129,3 +96,12 @@ class Room:
                 break
         if wanted:
             raise NotSeen(f"history lacks {sorted(wanted)}")
+
+
+def odd_content(room_version: str) -> dict:
+    """Content whose signed form is easy to get wrong; floats only where rooms allow them."""
+    odd = {"big": 2**53 - 1, "small": -(2**53 - 1), "\U0001f680": 1, "\uffff": 2, "nested": {}}
+    if int(room_version) < 6:
+        # 63 bits: beyond them Synapse's own push rules answer 500.
+        odd.update(float=1.0, exponent=1e-5, large=1e16, negative=-0.0, wide=2**62)
+    return {"org.example.odd": odd}

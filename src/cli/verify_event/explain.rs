@@ -154,7 +154,8 @@ fn explain_version(
         steps: vec![rules(version)],
         redacted: None,
     };
-    let judgement = match event::judge(event, version, &find) {
+    let case = event::Case { event, version, key_times: event::KeyTimes::Observed };
+    let judgement = match event::judge(case, &find) {
         Ok(judgement) => judgement,
         Err(error) => {
             report.steps.push(failed("format and limits", error.to_string()));

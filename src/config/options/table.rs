@@ -5,7 +5,7 @@ use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, EVENTS, ADMIN, LIMITS, LOG];
 
 const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
     Opt { name, kind, default, doc }
@@ -214,7 +214,8 @@ const KEYS: Section = Section {
             Kind::Size,
             Value(r#""128 MiB""#),
             "Memory for keys; those of the least used servers leave it first, and are read from the\n\
-             file again. A server takes about 1.3 KiB as a rule.",
+             file again. A server takes about 1.3 KiB as a rule, and up to 2 KiB once somebody has\n\
+             asked fedgate as a notary for its keys.",
         ),
         option(
             "first_seen_per_second",
@@ -326,6 +327,57 @@ const KEY_SERVER: Section = Section {
             Value("100"),
             "How many servers one question of a stranger may make fedgate ask; what is kept of\n\
              further ones is answered all the same.",
+        ),
+    ],
+};
+
+const EVENTS: Section = Section {
+    name: "events",
+    repeated: false,
+    doc: "The events (PDUs) and EDUs inside of verified requests.",
+    options: &[
+        option(
+            "mode",
+            Kind::Text,
+            Value(r#""report""#),
+            "\"off\" does not look at them. \"report\" checks form, hashes and signatures of each event\n\
+             with keys that were valid at its time, counts, and writes a line for each bad one; only\n\
+             requests that break the rules of their endpoint are refused. \"enforce\" also refuses\n\
+             membership events that are bad, and answers transactions in which nothing is good itself.",
+        ),
+        option(
+            "time_budget",
+            Kind::Text,
+            Value(r#""250ms""#),
+            "How long a request may wait for its events to be checked, with all keys that have to be\n\
+             fetched for that. What is not checked by then passes unchecked, and is counted.",
+        ),
+        option(
+            "fetches_per_request_max",
+            Kind::Count,
+            Value("10"),
+            "How many other servers one request may make fedgate ask for keys that its events are\n\
+             signed with.",
+        ),
+        option(
+            "rooms_max",
+            Kind::Count,
+            Value("100000"),
+            "Rooms whose version is remembered, a few hundred bytes for each. Events of other rooms are\n\
+             bad only if they are so in every version that they may be of.",
+        ),
+        option(
+            "admin_token_file",
+            Kind::Text,
+            Unset(r#""/etc/fedgate/synapse-admin-token""#),
+            "A file with the access token of an administrator of Synapse. With it, Synapse is asked for\n\
+             the versions of its rooms; without, they are learnt from what passes.",
+        ),
+        option(
+            "admin_api",
+            Kind::Text,
+            Unset(r#""http://127.0.0.1:8008""#),
+            "Where Synapse's admin API (/_synapse/admin) is, if not where `homeserver` says.",
         ),
     ],
 };

@@ -45,6 +45,30 @@ async fn f9_the_cache_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
+async fn f9_a_signature_that_is_kept_with_a_document_counts() {
+    let cache = KeyCache::new(64 * 1_024);
+    let keep = |name: &str| {
+        let server = server(name);
+        let inserted = cache.insert(server.stored(at(0), Provenance::Origin), MODE, None);
+        Arc::clone(inserted.known.document(&key_id("ed25519:1")).unwrap())
+    };
+    let document = keep("a.example");
+    let (_, before) = cache.size();
+    let signed = Bytes::from(vec![b'x'; 5_000]);
+    for text in [signed.clone(), "another".into()] {
+        assert_eq!(cache.keep_countersigned(&document, text), &signed, "the first one stays");
+        let counters = 3 * size_of::<usize>() as u64;
+        assert_eq!(cache.size(), (1, before + 5_000 + counters));
+    }
+    for n in 0..50 {
+        let document = keep(&format!("s{n}.example"));
+        cache.keep_countersigned(&document, Bytes::from(vec![b'x'; 5_000]));
+        assert!(cache.size().1 <= 64 * 1_024, "{}", cache.size().1);
+    }
+    assert!(cache.size().0 >= 8);
+}
+
+#[tokio::test]
 async fn a_document_larger_than_the_cache_is_not_kept() {
     let cache = KeyCache::new(16_384);
     let mut server = server("large.example");

@@ -100,7 +100,9 @@ fn is_unrecognized(status: u16, body: &[u8]) -> bool {
 
 impl Ask for Connection {
     async fn ask(&self, body: Bytes, bytes_max: usize, trace: &Trace) -> Result<Bytes, FetchError> {
-        let question = Question { method: Method::POST, target: QUERY_TARGET, body, bytes_max };
+        let target = QUERY_TARGET.into();
+        let method = Method::POST;
+        let question = Question { method, target, authorization: None, body, bytes_max };
         let (status, answer) = self.http.send(question, trace).await.map_err(FetchError::Net)?;
         if is_unrecognized(status, &answer) {
             self.remember_not_served(status);

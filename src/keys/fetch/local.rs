@@ -1,5 +1,8 @@
 //! Plain HTTP to the homeserver behind the gate, on the connection that requests are forwarded on.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -28,18 +31,39 @@ pub struct LocalHttp {
 
 /// What is asked of the homeserver.
 #[derive(Debug)]
-pub(super) struct Question {
-    pub(super) method: Method,
-    pub(super) target: &'static str,
+pub struct Question {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub target: Cow<'static, str>,
+    /// Who asks, where that matters. It appears in no log.
+    pub authorization: Option<Credentials>,
     /// JSON, or nothing.
-    pub(super) body: Bytes,
+    pub body: Bytes,
     /// Largest answer that is read, in bytes.
-    pub(super) bytes_max: usize,
+    pub bytes_max: usize,
+}
+
+/// The value of an `Authorization` header. Not shown by `Debug`.
+pub struct Credentials(pub String);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(***)")
+    }
 }
 
 impl LocalHttp {
     /// One request and its answer, status and body, on a connection of its own. The caller sets the
     /// deadline.
+    ///
+    /// # Errors
+    /// When it cannot be reached, breaks HTTP, or answers more than is read.
+    pub async fn ask(&self, question: Question) -> Result<(u16, Bytes), NetError> {
+        self.send(question, &Trace::default()).await
+    }
+
+    /// The same, with the steps taken down.
     pub(super) async fn send(
         &self,
         question: Question,
@@ -82,7 +106,7 @@ impl LocalHttp {
         let step = trace.begin(|| Action::Http {
             method: question.method.to_string(),
             host: self.host.to_string(),
-            target: question.target.to_owned(),
+            target: question.target.to_string(),
         });
         let answer = self.request(stream, question).await;
         step.result(&answer, |(status, body)| Outcome::Answer {
@@ -105,10 +129,14 @@ impl LocalHttp {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(http)?;
-        let Question { method, target, body, bytes_max } = question;
-        let request = Request::builder()
+        let Question { method, target, authorization, body, bytes_max } = question;
+        let mut request = Request::builder();
+        if let Some(Credentials(value)) = authorization {
+            request = request.header(http::header::AUTHORIZATION, value);
+        }
+        let request = request
             .method(method)
-            .uri(target)
+            .uri(&*target)
             .header(http::header::HOST, self.host.as_str())
             .header(http::header::CONTENT_TYPE, "application/json")
             .header(http::header::CONNECTION, "close")

@@ -13,7 +13,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use homeserver::HomeserverFetcher;
-pub use local::LocalHttp;
+pub use local::{Credentials, LocalHttp, Question};
 pub use notary::NotaryFetcher;
 pub use origin::OriginFetcher;
 

@@ -11,7 +11,6 @@ use super::local::{LocalHttp, Question};
 use super::origin::{SERVER_TARGET, document_of};
 use crate::keys::rules::Rulebook;
 use crate::net::NetError;
-use crate::net::trace::Trace;
 use crate::proto::limits::SERVER_KEYS_BYTES_MAX;
 use crate::proto::server_keys::ServerKeys;
 
@@ -26,12 +25,12 @@ impl LocalHttp {
     pub async fn own_keys(&self, rules: &Rulebook) -> Result<ServerKeys, FetchError> {
         let question = Question {
             method: Method::GET,
-            target: SERVER_TARGET,
+            target: SERVER_TARGET.into(),
+            authorization: None,
             body: Bytes::new(),
             bytes_max: SERVER_KEYS_BYTES_MAX,
         };
-        let untraced = Trace::default();
-        let answer = timeout(TIMEOUT, self.send(question, &untraced)).await;
+        let answer = timeout(TIMEOUT, self.ask(question)).await;
         let answer = answer.unwrap_or_else(|_elapsed| {
             Err(NetError::Timeout(format!("homeserver: no answer within {TIMEOUT:?}")))
         });

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::flight::{Findings, FlightEnd, Quest};
 use super::{Inner, Keyring, is_published};
+use crate::keys::backoff::Memory;
 use crate::keys::cache::StoredKeys;
 use crate::keys::known::{KnownKeys, is_from_the_future, window_end};
 use crate::keys::record::Source;
@@ -35,6 +37,20 @@ pub struct Allowance {
     pub until: Instant,
 }
 
+/// What came of asking for newer documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewed {
+    /// The sources were asked and something can be said.
+    Asked {
+        /// Whether the origin itself has shown its keys.
+        origin_spoke: bool,
+    },
+    /// The origin has just shown all its keys, and is not asked again yet.
+    NothingNew,
+    /// Nobody could be asked, or nobody could say anything.
+    Not,
+}
+
 impl Allowance {
     fn take_fetch(&self) -> bool {
         let take = |left: usize| left.checked_sub(1);
@@ -59,26 +75,47 @@ impl Keyring {
     /// The document kept of `server` that is valid the longest. Nobody is asked.
     pub async fn newest_document(&self, server: &ServerName) -> Option<Arc<StoredKeys>> {
         let known = self.0.known_unused(server, self.0.parts.clock.now()).await?;
-        let documents = self.0.servable(server, &known, &[]).into_iter();
-        documents.max_by_key(|document| document.keys.valid_until_ts())
+        let mut documents = Vec::new();
+        self.0.serve(server, &known, &[], &mut documents);
+        documents.into_iter().max_by_key(|document| document.keys.valid_until_ts())
     }
 
-    /// The same as [`Keyring::documents`] where all that is wanted is in memory and nothing of it is
-    /// to be renewed; else none.
+    /// Adds to `found` what [`Keyring::documents`] would give, where all that is wanted is in memory
+    /// and nothing of it is to be renewed. Whether that is so.
     pub fn documents_at_hand(
         &self,
         server: &ServerName,
         wanted: &[WantedKey],
         minimum_valid_until: Option<Timestamp>,
-    ) -> Option<Vec<Arc<StoredKeys>>> {
+        found: &mut Vec<Arc<StoredKeys>>,
+    ) -> bool {
         let inner = &self.0;
         if inner.parts.rules.in_force().rules().banned_servers.contains(server) {
-            return Some(Vec::new());
+            return true;
         }
-        let known = inner.parts.cache.peek(server)?;
+        let Some(known) = inner.parts.cache.peek(server) else { return false };
         let now = inner.parts.clock.now();
         let is_due = due(Some(&known), wanted, minimum_valid_until, now).is_some();
-        (!is_due).then(|| inner.servable(server, &known, wanted))
+        if !is_due {
+            inner.serve(server, &known, wanted, found);
+        }
+        !is_due
+    }
+
+    /// The document with our signature, which `sign` makes once. What is made is kept with the
+    /// document.
+    ///
+    /// # Errors
+    /// What `sign` says.
+    pub fn countersigned<'d, E>(
+        &self,
+        document: &'d StoredKeys,
+        sign: impl FnOnce(&ServerKeys) -> Result<Bytes, E>,
+    ) -> Result<&'d Bytes, E> {
+        match document.countersigned() {
+            Some(signed) => Ok(signed),
+            None => Ok(self.0.parts.cache.keep_countersigned(document, sign(&document.keys)?)),
+        }
     }
 
     /// The documents of `server` that show the keys `wanted`; without any, all that are kept
@@ -100,65 +137,80 @@ impl Keyring {
         let now = inner.parts.clock.now();
         let mut known = inner.known_unused(server, now).await;
         if let Some((ids, beyond)) = due(known.as_deref(), wanted, minimum_valid_until, now)
-            && inner.renew(server, ids, beyond, known.is_some(), allowance).await
+            && let Renewed::Asked { .. } =
+                inner.renew(server, ids, beyond, known.is_some(), allowance).await
         {
             known = inner.known_unused(server, now).await;
         }
         let Some(known) = known else { return Vec::new() };
-        let mut documents = inner.servable(server, &known, wanted);
+        let mut documents = Vec::new();
+        inner.serve(server, &known, wanted, &mut documents);
         documents.extend(inner.let_go_of(server, &known, wanted).await);
         documents
     }
 }
 
 impl Inner {
-    /// Asks for documents whose window ends after `beyond`; whether anybody was asked.
-    async fn renew(
+    /// Asks for documents whose window ends after `beyond`.
+    pub(super) async fn renew(
         self: &Arc<Self>,
         server: &ServerName,
         ids: Vec<KeyId>,
         beyond: Timestamp,
         is_known: bool,
         allowance: &Allowance,
-    ) -> bool {
+    ) -> Renewed {
         let now = self.parts.clock.now();
         // Who has just failed, or shown all it has, is left alone for its time.
-        if self.floors.recall(server, now).await.is_some() || !allowance.take_fetch() {
-            return false;
+        match self.floors.recall(server, now).await {
+            Some(Memory::Absent) => return Renewed::NothingNew,
+            Some(Memory::Failed { .. }) => return Renewed::Not,
+            None => {}
+        }
+        if !allowance.take_fetch() {
+            return Renewed::Not;
         }
         if let Some(client) = allowance.client {
             let budget = if is_known { &self.notary_budget } else { &self.budget };
             if budget.take(client, 1).await.is_err() {
                 self.parts.metrics.first_seen_refused.inc();
-                return false;
+                return Renewed::Not;
             }
         }
         let deadline = Instant::now() + self.parts.policy.fetch_timeout;
         let quest = Quest { ids, is_known, refresh_after: Some(beyond) };
-        let Ok(flight) = self.join_or_start(server, quest, deadline) else { return false };
+        let Ok(flight) = self.join_or_start(server, quest, deadline) else { return Renewed::Not };
         // The fetch goes on for those who ask next.
-        matches!(timeout_at(allowance.until, flight).await, Ok(end) if is_over(&end))
+        match timeout_at(allowance.until, flight).await {
+            Ok(FlightEnd::Answered { origin_spoke, .. }) => Renewed::Asked { origin_spoke },
+            Ok(FlightEnd::LookAgain) => Renewed::Asked { origin_spoke: false },
+            Ok(FlightEnd::Unavailable(_)) | Err(_) => Renewed::Not,
+        }
     }
 
-    /// The documents of `known` that a notary may put its name to.
-    fn servable(
+    /// Adds to `found` the documents of `known` that show the keys `wanted`, without any all of them,
+    /// each once, as far as a notary may put its name to them.
+    fn serve(
         &self,
         server: &ServerName,
         known: &KnownKeys,
         wanted: &[WantedKey],
-    ) -> Vec<Arc<StoredKeys>> {
-        let all = if wanted.is_empty() {
-            known.documents()
-        } else {
-            let mut of_keys: Vec<Arc<StoredKeys>> = Vec::new();
-            for document in wanted.iter().filter_map(|key| known.document(&key.id)) {
-                if !of_keys.iter().any(|found| Arc::ptr_eq(found, document)) {
-                    of_keys.push(Arc::clone(document));
-                }
+        found: &mut Vec<Arc<StoredKeys>>,
+    ) {
+        let before = found.len();
+        let mut add = |document: &Arc<StoredKeys>| {
+            let mut of_server = found.iter().skip(before);
+            if !of_server.any(|found| Arc::ptr_eq(found, document))
+                && self.may_be_served(server, known, document)
+            {
+                found.push(Arc::clone(document));
             }
-            of_keys
         };
-        all.into_iter().filter(|document| self.may_be_served(server, known, document)).collect()
+        if wanted.is_empty() {
+            known.documents().iter().for_each(add);
+        } else {
+            wanted.iter().filter_map(|key| known.document(&key.id)).for_each(&mut add);
+        }
     }
 
     /// Documents that had to make room for others and show keys that nothing else does: a key once
@@ -186,7 +238,7 @@ impl Inner {
             let keys = UnverifiedServerKeys::parse(kept.raw)
                 .and_then(|document| document.verify(server, rules.banned()));
             let Ok(keys) = keys else { continue };
-            let document = StoredKeys { keys, fetched_at: kept.fetched_at, source: kept.source };
+            let document = StoredKeys::new(keys, kept.fetched_at, kept.source);
             if self.may_be_served(server, known, &document) {
                 found.push(Arc::new(document));
             }
@@ -258,12 +310,5 @@ fn beyond(
         Some(window_end(document))
     } else {
         None
-    }
-}
-
-const fn is_over(end: &FlightEnd) -> bool {
-    match end {
-        FlightEnd::Answered { .. } | FlightEnd::LookAgain => true,
-        FlightEnd::Unavailable(_) => false,
     }
 }

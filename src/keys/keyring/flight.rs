@@ -337,7 +337,7 @@ impl Inner {
         let binding = self.parts.policy.binding;
         for keys in documents {
             self.compare_with_pins(&keys, source);
-            let stored = StoredKeys { keys, fetched_at, source: source.clone() };
+            let stored = StoredKeys::new(keys, fetched_at, source.clone());
             let base = findings.known.as_ref();
             let inserted = self.parts.cache.insert(stored, binding, base);
             findings.entries.extend(inserted.news.entry);

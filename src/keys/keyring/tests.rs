@@ -13,6 +13,7 @@ use crate::proto::validity::Provenance;
 
 mod agreement;
 mod bounds;
+mod event_keys;
 mod hedging;
 mod history;
 mod querying;

@@ -79,16 +79,10 @@ async fn a_document_is_signed_once_and_its_successor_anew() {
     let first = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap().body;
     let again = notary.answer(vec![wanted("a.example")], CLIENT).await;
     assert_eq!(again.unwrap().body, first);
-    let kept = || {
-        notary.signed.run_pending_tasks();
-        notary.signed.entry_count()
-    };
-    assert_eq!(kept(), 1);
     server.valid_until = at(2 * DAY);
     keep(&cache, &server);
     let second = notary.answer(vec![wanted("a.example")], CLIENT).await.unwrap().body;
     assert_ne!(second, first);
-    assert_eq!(kept(), 2);
 }
 
 #[tokio::test]

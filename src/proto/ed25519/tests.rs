@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::verifier::{SMALL_ORDER_Y, is_small_order, y_coordinate};
 use super::*;
 use crate::proto::test_vectors::{self, hex, spec_key};
 

@@ -17,9 +17,14 @@ use crate::proto::limits::EVENT_FIELD_BYTES_MAX;
 pub enum EduVerdict {
     /// Every user it claims to speak for, if any, is on the server that sent it.
     Good,
-    /// It claims to speak for this user of another server, the first of them, cut at
-    /// `EVENT_FIELD_BYTES_MAX` characters. A stranger's text: to be escaped.
-    Foreign(String),
+    /// It claims to speak for a user of another server.
+    Foreign {
+        /// The first such user, cut at `EVENT_FIELD_BYTES_MAX` characters. A stranger's text: to be
+        /// escaped.
+        user: String,
+        /// Whether it speaks for users of the server that sent it, too: a homeserver takes that part.
+        is_mixed: bool,
+    },
     /// For whom it speaks cannot be read in one place at least, and nobody foreign is named in the
     /// others. Synapse drops what stands there, mostly by failing the whole transaction.
     Malformed,
@@ -42,7 +47,8 @@ pub fn edu_claims(edu: &[u8], origin: &ServerName) -> EduVerdict {
     }
     let field = |name| object_member(content, name).and_then(string_value);
     match edu_type.as_deref() {
-        Some("m.device_list_update" | "m.signing_key_update") => {
+        // The last is what Synapse called the one before, and still sends beside it.
+        Some("m.device_list_update" | "m.signing_key_update" | "org.matrix.signing_key_update") => {
             judge(iter::once(field("user_id")), origin)
         }
         Some("m.direct_to_device") => judge(iter::once(field("sender")), origin),
@@ -60,18 +66,23 @@ pub fn edu_claims(edu: &[u8], origin: &ServerName) -> EduVerdict {
 type Claim<'c> = Option<Cow<'c, str>>;
 
 fn judge<'c>(claims: impl Iterator<Item = Claim<'c>>, origin: &ServerName) -> EduVerdict {
-    let mut verdict = EduVerdict::Good;
+    let (mut is_any_own, mut is_malformed, mut foreign) = (false, false, None);
     for claim in claims {
         let user = claim.as_deref();
         match user.and_then(|user| Some((user, user.split_once(':')?.1))) {
-            Some((_, server)) if server == origin.as_str() => {}
-            Some((user, _)) => {
-                return EduVerdict::Foreign(user.chars().take(EVENT_FIELD_BYTES_MAX).collect());
+            Some((_, server)) if server == origin.as_str() => is_any_own = true,
+            Some((user, _)) if foreign.is_none() => {
+                foreign = Some(user.chars().take(EVENT_FIELD_BYTES_MAX).collect());
             }
-            None => verdict = EduVerdict::Malformed,
+            Some(_) => {}
+            None => is_malformed = true,
         }
     }
-    verdict
+    match foreign {
+        Some(user) => EduVerdict::Foreign { user, is_mixed: is_any_own },
+        None if is_malformed => EduVerdict::Malformed,
+        None => EduVerdict::Good,
+    }
 }
 
 /// The users of `content.push[].user_id`. No `push` is an empty one.

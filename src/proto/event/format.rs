@@ -1,6 +1,7 @@
 //! Whether an event has the form that its room version asks for, and is within the limits
 //! (server-server API, PDU formats of rooms; client-server API, size limits; R88, R89).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::room_version::is_hash;
@@ -138,9 +139,7 @@ impl Event<'_> {
 
     /// The length of the canonical form.
     pub fn canonical_bytes(&self) -> usize {
-        let mut bytes = 0;
-        self.write_canonical(&mut |piece: &[u8]| bytes += piece.len());
-        bytes
+        self.object.canonical_bytes()
     }
 
     /// The sender, the room, and where it is given the event's own ID.
@@ -172,13 +171,16 @@ fn required<'a>(field: &'static str, text: Option<&'a [u8]>) -> Result<&'a [u8],
 }
 
 /// A string within the limit.
-fn required_string(field: &'static str, text: Option<&[u8]>) -> Result<String, FormatError> {
+fn required_string<'a>(
+    field: &'static str,
+    text: Option<&'a [u8]>,
+) -> Result<Cow<'a, str>, FormatError> {
     let value = string_value(required(field, text)?)
         .ok_or(FormatError::WrongType { field, expected: "a string" })?;
     if value.len() > EVENT_FIELD_BYTES_MAX {
         return Err(FormatError::TooLong { field, bytes: value.len() });
     }
-    Ok(value.into_owned())
+    Ok(value)
 }
 
 fn required_object(field: &'static str, text: Option<&[u8]>) -> Result<(), FormatError> {

@@ -6,10 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Event, IdForm, RoomVersion};
 use crate::proto::base64;
-use crate::proto::json::{Object, string_value};
+use crate::proto::json::{Part, object_member, string_value};
 
 /// A SHA-256 hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventHash([u8; 32]);
 
 impl EventHash {
@@ -45,12 +45,18 @@ impl Hasher {
 }
 
 impl Event<'_> {
-    /// The content hash: of everything but `unsigned`, `signatures` and `hashes`.
+    /// The content hash: of everything but `unsigned`, `signatures` and `hashes`. Computed once.
     pub fn content_hash(&self) -> EventHash {
-        let mut hasher = Hasher::default();
-        let omitted = ["hashes", "signatures", "unsigned"];
-        self.object.write_canonical_without(&omitted, &mut |piece: &[u8]| hasher.update(piece));
-        hasher.finish()
+        *self.content_hash.get_or_init(|| {
+            let mut hasher = Hasher::default();
+            let part = |name: &str| match name {
+                "hashes" | "signatures" | "unsigned" => Part::Nothing,
+                _ => Part::Whole,
+            };
+            let sink = &mut |piece: &[u8]| hasher.update(piece);
+            self.object.write_canonical_part_of(&self.members, part, sink);
+            hasher.finish()
+        })
     }
 
     /// The content hash that the event claims to have, `hashes.sha256`; none if that is not 32 bytes
@@ -63,8 +69,7 @@ impl Event<'_> {
 
     /// The text of the value of `hashes.sha256`.
     pub(super) fn claimed_hash_text(&self) -> Option<&[u8]> {
-        let hashes = Object::scan(self.fields.hashes?).ok()?;
-        hashes.members().find(|(name, _)| name == "sha256").map(|(_, value)| value)
+        object_member(self.fields.hashes?, "sha256")
     }
 
     /// The reference hash: of what is signed.
@@ -72,6 +77,16 @@ impl Event<'_> {
         let mut hasher = Hasher::default();
         self.write_signed(version, &mut |piece: &[u8]| hasher.update(piece));
         hasher.finish()
+    }
+
+    /// Whether this is what redaction leaves of an event, given its reference hash: there is nothing
+    /// else in it that its content hash could be made of. Servers that catch up after an outage send
+    /// such copies.
+    pub fn is_redacted(&self, reference_hash: EventHash) -> bool {
+        let mut hasher = Hasher::default();
+        let omitted = ["signatures", "unsigned"];
+        self.object.write_canonical_without(&omitted, &mut |piece: &[u8]| hasher.update(piece));
+        hasher.finish() == reference_hash
     }
 
     /// The event's ID, given its reference hash; none if it should carry one and does not.

@@ -7,6 +7,7 @@
 mod edu;
 mod format;
 mod hash;
+mod judge;
 mod key;
 mod membership;
 mod redaction;
@@ -18,31 +19,40 @@ mod tests;
 mod told_version;
 mod transaction;
 mod verdict;
+mod wanted_keys;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 pub use self::edu::{EduVerdict, edu_claims};
 pub use self::format::FormatError;
 pub use self::hash::EventHash;
+pub use self::judge::{Case, FindKey, KeyTimes, judge, judge_all};
 pub use self::key::{EventKey, KeyUnfit};
 pub use self::membership::{MembershipContext, MembershipError, MembershipRequest, user_is_on};
 pub use self::redaction::Redaction;
 pub use self::room_version::{IdForm, RoomVersion, UnrecognisedRoomVersion};
 pub use self::signers::{RequiredSigner, Role};
-pub use self::told_version::{InviteBody, InviteBodyError, answered_room_version};
+pub use self::told_version::{
+    InviteBody, InviteBodyError, answered_room_version, stated_room_version,
+};
 pub use self::transaction::{Transaction, TransactionError};
 pub use self::verdict::{
     CheckedSignature, CheckedSigner, Judgement, Refusal, SignatureState, SignerState, Skipped,
-    Verdict, judge,
+    Verdict,
 };
-use super::json::{JsonError, Object, Part, string_value};
+use super::json::{JsonError, Object, Part, RawMember, string_value};
 use super::{ServerName, Timestamp};
 
 /// One event as it is sent between servers: one unambiguous JSON object, of whatever room version.
 #[derive(Debug)]
 pub struct Event<'a> {
     object: Object<'a>,
+    /// All members of the object.
+    members: Vec<RawMember<'a>>,
     fields: Fields<'a>,
+    /// Once it has been asked for: it is the same in all room versions.
+    content_hash: OnceLock<EventHash>,
 }
 
 /// The text of the members that mean something here.
@@ -69,9 +79,22 @@ impl<'a> Event<'a> {
     /// # Errors
     /// The text is not exactly one unambiguous JSON object.
     pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
-        let object = Object::scan(text)?;
+        Object::scan(text).map(Self::read)
+    }
+
+    /// The same for the text of a value within a body that has been scanned: what is known of the
+    /// body is not looked at again.
+    ///
+    /// # Errors
+    /// The value is no object.
+    pub fn scan_in(body: &Object<'a>, text: &'a [u8]) -> Result<Self, JsonError> {
+        body.scan_value(text).map(Self::read)
+    }
+
+    fn read(object: Object<'a>) -> Self {
+        let members: Vec<_> = object.raw_members().collect();
         let mut fields = Fields::default();
-        for (name, value) in object.members() {
+        for RawMember { name, value, .. } in &members {
             let field = match name.as_ref() {
                 "auth_events" => &mut fields.auth_events,
                 "content" => &mut fields.content,
@@ -89,7 +112,7 @@ impl<'a> Event<'a> {
             };
             *field = Some(value);
         }
-        Ok(Self { object, fields })
+        Self { object, members, fields, content_hash: OnceLock::new() }
     }
 
     /// The event's type, if it has one that is a string.
@@ -141,7 +164,7 @@ impl<'a> Event<'a> {
         let part = |name: &str| {
             if name == omitted { Part::Nothing } else { redaction.member(name, content) }
         };
-        self.object.write_canonical_part(part, sink);
+        self.object.write_canonical_part_of(&self.members, part, sink);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Event, FormatError, IdForm, RoomVersion, server_of};
 use crate::proto::ServerName;
-use crate::proto::json::{Object, string_value};
+use crate::proto::json::{object_members, string_value};
 
 /// Why a server must have signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,7 @@ impl Event<'_> {
         if self.event_type().is_none_or(|event_type| event_type != "m.room.member") {
             return membership;
         }
-        let Some(Ok(content)) = self.fields.content.map(Object::scan) else {
-            return membership;
-        };
-        for (name, value) in content.members() {
+        for (name, value) in self.fields.content.and_then(object_members).into_iter().flatten() {
             match name.as_ref() {
                 "membership" => {
                     let value = string_value(value).unwrap_or_default();

@@ -6,6 +6,7 @@ mod shapes;
 mod signatures;
 mod tampering;
 mod times;
+mod together;
 mod told_versions;
 mod transactions;
 mod vectors;
@@ -83,13 +84,17 @@ fn known_key(server: &ServerName, id: &KeyId) -> EventKey {
     }
 }
 
+fn in_known_room<'a>(event: &'a Event<'a>, version: RoomVersion) -> Case<'a> {
+    Case { event, version, key_times: KeyTimes::Observed }
+}
+
 /// Judges with keys of which all are known but those of the ID `ed25519:unknown`.
 fn judged(event: &Value, version: RoomVersion) -> Result<Judgement, FormatError> {
     let find = |server: &ServerName, id: &KeyId| {
         (id.as_str() != "ed25519:unknown").then(|| known_key(server, id))
     };
     let text = event.to_string();
-    judge(&Event::scan(text.as_bytes()).unwrap(), version, &find)
+    judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &find)
 }
 
 #[test]

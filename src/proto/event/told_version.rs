@@ -80,6 +80,12 @@ pub fn answered_room_version<'a>(answer: &Object<'a>) -> Option<Cow<'a, str>> {
     told.map_or(Some(DEFAULT.into()), |(_, value)| identifier(value))
 }
 
+/// The version of the room that an answer of Synapse's admin API describes (room details). None if it
+/// says none that is a string of at most `ROOM_VERSION_CHARS_MAX` characters.
+pub fn stated_room_version<'a>(answer: &Object<'a>) -> Option<Cow<'a, str>> {
+    answer.members().find(|(name, _)| name == "version").and_then(|(_, value)| identifier(value))
+}
+
 impl<'a> Event<'a> {
     /// The version of the room that this event made. One that says nothing is of version 1 if it has
     /// the shape of that; if not, it has been redacted. None then, and if it is no create event, its

@@ -143,7 +143,7 @@ impl<'t, F: FnMut(&[u8])> Emitter<'t, F> {
 
     /// Writes a part of the text, sooner or later.
     #[inline]
-    fn keep(&mut self, part: Range<usize>) {
+    pub(super) fn keep(&mut self, part: Range<usize>) {
         if self.kept.end != part.start {
             self.flush();
             self.kept.start = part.start;

@@ -118,6 +118,26 @@ impl<'a> Object<'a> {
         Ok(Self { text: object, padded, plan: Some(plan) })
     }
 
+    /// The object that a value is, given its text within this object: where all of this is canonical
+    /// so is any part, and is not scanned again.
+    ///
+    /// # Errors
+    /// The value is no object.
+    pub fn scan_value(&self, value: &'a [u8]) -> Result<Self, JsonError> {
+        match self.part(value) {
+            Some(text) if self.plan.is_none() && text.starts_with('{') => {
+                Ok(Self { text, padded: false, plan: None })
+            }
+            _ => Self::scan(value),
+        }
+    }
+
+    /// The bytes as a part of the text, if that is where they are.
+    fn part(&self, bytes: &'a [u8]) -> Option<&'a str> {
+        let start = bytes.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        self.text.get(start..start.checked_add(bytes.len())?)
+    }
+
     /// Whether the text is its own canonical form, byte for byte.
     pub fn is_canonical(&self) -> bool {
         self.plan.is_none() && !self.padded
@@ -155,6 +175,30 @@ impl<'a> Object<'a> {
         part::write(self.text, plan, part, sink);
     }
 
+    /// The same, given what [`Self::raw_members`] found in this object, in its order: where the text is
+    /// canonical, it is not walked through again.
+    pub fn write_canonical_part_of(
+        &self,
+        members: &[RawMember<'a>],
+        part: impl FnMut(&str) -> Part,
+        sink: &mut impl FnMut(&[u8]),
+    ) {
+        match &self.plan {
+            None => part::write_known(self.text, members, part, sink),
+            Some(_) => self.write_canonical_part(part, sink),
+        }
+    }
+
+    /// The length of the canonical form in bytes.
+    pub fn canonical_bytes(&self) -> usize {
+        if self.plan.is_none() {
+            return self.text.len();
+        }
+        let mut bytes = 0;
+        self.write_canonical(&mut |piece: &[u8]| bytes += piece.len());
+        bytes
+    }
+
     /// The text of the first number that canonical JSON has no place for: with a fraction or an
     /// exponent, or an integer beyond 2^53 - 1 in magnitude (appendices, canonical JSON). `-0` is not
     /// among them: it is written as `0`.
@@ -179,6 +223,7 @@ impl<'a> Object<'a> {
                 name: decoded_name(text, &member),
                 value: part(member.value.clone()),
                 text: part(member.name.start..member.value.end),
+                start: member.name.start,
             }
         })
     }
@@ -221,6 +266,8 @@ pub struct RawMember<'a> {
     pub value: &'a [u8],
     /// The text of all of it, from the name's opening quote to the end of the value.
     pub text: &'a [u8],
+    /// Where it begins in the text of the object.
+    start: usize,
 }
 
 /// The decoded name of a member of the object that the text is.

@@ -1,9 +1,9 @@
 //! Writes the canonical form of a part of an object.
 
-use super::decoded_name;
 use super::emit::{self, Emitter, MemberPlace};
 use super::scan::Plan;
 use super::string::write_string;
+use super::{RawMember, decoded_name};
 
 /// How much of a member is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,42 @@ pub(super) fn write(
     let mut emitter = Emitter::new(text.as_bytes(), plan, sink);
     write_members(text, plan, 0, part, &mut emitter);
     emitter.flush();
+}
+
+/// The same for a canonical text whose members are known: what is written whole is not looked at.
+pub(super) fn write_known(
+    text: &str,
+    members: &[RawMember<'_>],
+    mut part: impl FnMut(&str) -> Part,
+    sink: &mut impl FnMut(&[u8]),
+) {
+    let plan = Plan::default();
+    let mut emitter = Emitter::new(text.as_bytes(), &plan, sink);
+    let mut is_first = true;
+    for member in members {
+        let end = member.start + member.text.len();
+        let value = end - member.value.len();
+        let part = part(&member.name);
+        let (kept, listed) = match part {
+            Part::Whole => (member.start..end, None),
+            Part::Members(members) if member.value.starts_with(b"{") => {
+                (member.start..value, Some(members))
+            }
+            Part::Members(_) | Part::Nothing => continue,
+        };
+        if is_first {
+            emitter.put(b"{");
+            emitter.keep(kept);
+        } else {
+            // The comma in front of it: most often it follows what is kept already.
+            emitter.keep(kept.start - 1..kept.end);
+        }
+        is_first = false;
+        if let Some(members) = listed {
+            write_listed(text, &plan, value, members, &mut emitter);
+        }
+    }
+    emitter.put(if is_first { b"{}" } else { b"}" });
 }
 
 /// Writes the parts of the object that opens at `open`. Calls itself as deep as [`Part`]s are nested.

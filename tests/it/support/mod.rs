@@ -1,6 +1,7 @@
 //! The parts of a test: an origin with keys, a homeserver that remembers, a gate, clients.
 
 pub mod client;
+pub mod event;
 pub mod federation;
 pub mod gate;
 pub mod h2_raw;

@@ -5,12 +5,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::proto::limits::EVENT_FIELD_BYTES_MAX;
 
-const TYPES: [&str; 6] = [
+const TYPES: [&str; 7] = [
     "m.device_list_update",
     "m.direct_to_device",
     "m.presence",
     "m.receipt",
     "m.signing_key_update",
+    "org.matrix.signing_key_update",
     "m.typing",
 ];
 
@@ -39,7 +40,12 @@ fn content(edu_type: &str, user: &Value) -> Value {
 }
 
 fn foreign(user: &str) -> EduVerdict {
-    EduVerdict::Foreign(user.to_owned())
+    EduVerdict::Foreign { user: user.to_owned(), is_mixed: false }
+}
+
+/// The same for an EDU that speaks for own users, too.
+fn mixed(user: &str) -> EduVerdict {
+    EduVerdict::Foreign { user: user.to_owned(), is_mixed: true }
 }
 
 #[test]
@@ -83,7 +89,9 @@ fn r92_every_user_of_several_counts() {
     let other = json!({ "user_id": "@b:two.example" });
     let last = json!({ "user_id": "@c:two.example" });
     assert_eq!(push(json!([own, own])), EduVerdict::Good);
-    assert_eq!(push(json!([own, other, last])), foreign("@b:two.example"));
+    assert_eq!(push(json!([own, other, last])), mixed("@b:two.example"));
+    assert_eq!(push(json!([other, last, own])), mixed("@b:two.example"));
+    assert_eq!(push(json!([other, last])), foreign("@b:two.example"));
     assert_eq!(push(json!([own, {}])), EduVerdict::Malformed);
     // A foreign user says more than a missing one.
     assert_eq!(push(json!([{}, other])), foreign("@b:two.example"));
@@ -94,7 +102,7 @@ fn r92_every_user_of_several_counts() {
             "org.example.read": { "@a:one.example:8448": 1, "@x:two.example": null },
         },
     });
-    assert_eq!(claims("m.receipt", &receipts), foreign("@x:two.example"));
+    assert_eq!(claims("m.receipt", &receipts), mixed("@x:two.example"));
 }
 
 #[test]
@@ -147,7 +155,7 @@ fn r92_what_names_no_user_where_one_must_be_is_malformed() {
 
 #[test]
 fn r92_other_types_are_not_judged() {
-    for edu_type in ["", "m.Typing", "m.typing ", "org.matrix.signing_key_update", "org.example"] {
+    for edu_type in ["", "m.Typing", "m.typing ", "org.matrix.other", "org.example"] {
         for content in [json!(null), json!({ "user_id": "@a:two.example" })] {
             assert_eq!(claims(edu_type, &content), EduVerdict::NotJudged);
         }
@@ -157,7 +165,8 @@ fn r92_other_types_are_not_judged() {
 #[test]
 fn r92_a_long_name_is_cut() {
     let user = format!("@{}:two.example", "\u{e9}".repeat(100_000));
-    let EduVerdict::Foreign(shown) = claims("m.typing", &json!({ "user_id": user })) else {
+    let EduVerdict::Foreign { user: shown, .. } = claims("m.typing", &json!({ "user_id": user }))
+    else {
         panic!();
     };
     assert_eq!(shown.chars().count(), EVENT_FIELD_BYTES_MAX);
@@ -172,7 +181,7 @@ fn r92_many_receipts_are_read_to_the_last() {
         text_claims(&format!("{{\"content\":{content},\"edu_type\":\"m.receipt\"}}"))
     };
     assert_eq!(edu("@z:one.example:8448"), EduVerdict::Good);
-    assert_eq!(edu("@z:two.example"), foreign("@z:two.example"));
+    assert_eq!(edu("@z:two.example"), mixed("@z:two.example"));
 }
 
 /// Values that mean something in one place or another, in places where they do and do not.

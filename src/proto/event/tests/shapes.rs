@@ -146,7 +146,8 @@ fn r82_what_is_good_in_its_version_is_good_in_one_that_is_left() {
         let scanned = Event::scan(event["text"].as_str().unwrap().as_bytes()).unwrap();
         assert!(scanned.fits_version(version), "{event}");
         let is_good = |version| {
-            let judged = judge(&scanned, version, &find);
+            let case = Case { event: &scanned, version, key_times: KeyTimes::Observed };
+            let judged = judge(case, &find);
             judged.is_ok_and(|judged| !matches!(judged.verdict(), Verdict::Refused(_)))
         };
         // An old key's time counts in every version here, other than with Synapse.

@@ -1,6 +1,7 @@
 //! Who must sign, and which signatures count (R83, R84, R87).
 
 use super::*;
+use crate::proto::limits::EVENT_SIGNATURES_PER_SERVER_MAX;
 
 const AUTHORISING: &str = "content.join_authorised_via_users_server";
 
@@ -173,7 +174,7 @@ fn a_key_is_not_looked_for_where_it_cannot_help() {
     }
     let text = event.to_string();
     let asked = |_: &ServerName, id: &KeyId| panic!("{id} was asked for");
-    judge(&Event::scan(text.as_bytes()).unwrap(), version, &asked).unwrap();
+    judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &asked).unwrap();
 }
 
 #[test]
@@ -249,4 +250,21 @@ fn ids_of_keys_are_cut() {
     let judgement = judged(&event, version).unwrap();
     assert_eq!(judgement.signers[0].signatures[0].key_id.chars().count(), 128);
     assert_eq!(id("ed25519:1").as_str(), "ed25519:1");
+}
+
+/// Each signature costs a hash of the event: no event may ask for as many as fit into it.
+#[test]
+fn signatures_of_one_server_are_bounded() {
+    let version = RoomVersion::V11;
+    let ids: Vec<_> = (0..100).map(|number| format!("ed25519:{number:03}")).collect();
+    let signatures: Vec<_> = ids.iter().map(|id| (id.as_str(), "good")).collect();
+    let mut event = hashed(message(version));
+    for (id, _) in signatures {
+        sign(&mut event, version, "one.example", id);
+    }
+    let judgement = judged(&event, version).unwrap();
+    assert_eq!(judgement.signers[0].signatures.len(), EVENT_SIGNATURES_PER_SERVER_MAX);
+    let text = event.to_string();
+    let wanted = Event::scan(text.as_bytes()).unwrap().wanted_keys(version);
+    assert_eq!(wanted.len(), EVENT_SIGNATURES_PER_SERVER_MAX);
 }

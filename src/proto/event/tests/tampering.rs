@@ -46,7 +46,7 @@ proptest! {
         altered[index] = *kinds.get(usize::from(byte)).unwrap_or(&byte);
         let Ok(event) = Event::scan(&altered) else { return Ok(()) };
         for other in RoomVersion::ALL {
-            let Ok(judgement) = judge(&event, other, &find) else { continue };
+            let Ok(judgement) = judge(in_known_room(&event, other), &find) else { continue };
             let verdict = judgement.verdict();
             if other != *version || matches!(verdict, Verdict::Refused(_)) {
                 continue;
@@ -78,7 +78,7 @@ proptest! {
         let event = Event::scan(text.as_bytes()).unwrap();
         let find = |server: &ServerName, id: &KeyId| Some(known_key(server, id));
         for version in RoomVersion::ALL {
-            let _ = judge(&event, version, &find);
+            let _ = judge(in_known_room(&event, version), &find);
             let _ = event.required_signers(version);
             let _ = event.reference_hash(version);
         }

@@ -11,7 +11,8 @@ fn verdict(version: RoomVersion, kind: impl Fn(&KeyId) -> EventKey) -> Option<Si
     sign(&mut event, version, "one.example", "ed25519:1");
     let text = event.to_string();
     let find = |_: &ServerName, id: &KeyId| Some(kind(id));
-    let judgement = judge(&Event::scan(text.as_bytes()).unwrap(), version, &find).unwrap();
+    let judgement =
+        judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &find).unwrap();
     let state = judgement.signers[0].signatures[0].state;
     assert_eq!(state == SignatureState::Valid, judgement.verdict() == Verdict::Good);
     (state != SignatureState::Valid).then_some(state)
@@ -146,8 +147,35 @@ fn a_signature_by_an_unfit_key_counts_neither_way() {
             EventKey::Current { key, effective_until: ms(SENT) }
         })
     };
-    let judgement = judge(&Event::scan(text.as_bytes()).unwrap(), version, &find).unwrap();
+    let judgement =
+        judge(in_known_room(&Event::scan(text.as_bytes()).unwrap(), version), &find).unwrap();
     assert_eq!(judgement.verdict(), Verdict::Good);
+}
+
+#[test]
+fn r93_where_the_version_is_a_guess_no_key_is_too_old_or_too_new() {
+    for version in RoomVersion::ALL {
+        let mut event = hashed(message(version));
+        sign(&mut event, version, "one.example", "ed25519:1");
+        let text = event.to_string();
+        let event = Event::scan(text.as_bytes()).unwrap();
+        let case = Case { event: &event, version, key_times: KeyTimes::Ignored };
+        let key = signing_key("one.example", "ed25519:1").verify_key();
+        for found in [
+            EventKey::Current { key: key.clone(), effective_until: ms(0) },
+            EventKey::Retired { key: key.clone(), expired_ts: ms(0) },
+        ] {
+            let find = |_: &ServerName, _: &KeyId| Some(found.clone());
+            assert_eq!(judge(case, &find).unwrap().verdict(), Verdict::Good, "{version}");
+            // It still has to verify.
+            let other = signing_key("two.example", "ed25519:1").verify_key();
+            let find = |_: &ServerName, _: &KeyId| {
+                Some(EventKey::Current { key: other.clone(), effective_until: ms(0) })
+            };
+            let verdict = judge(case, &find).unwrap().verdict();
+            assert!(matches!(verdict, Verdict::Refused(_)), "{version}");
+        }
+    }
 }
 
 #[test]

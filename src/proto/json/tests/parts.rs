@@ -7,6 +7,17 @@ fn part(text: &str, part: impl Fn(&str) -> Part + Copy) -> String {
     let slow = collect(|mut sink| slow.write_canonical_part(part, &mut sink));
     let object = Object::scan(text.as_bytes()).unwrap();
     assert_eq!(collect(|mut sink| object.write_canonical_part(part, &mut sink)), slow);
+    let members: Vec<_> = object.raw_members().collect();
+    let known = collect(|mut sink| object.write_canonical_part_of(&members, part, &mut sink));
+    assert_eq!(known, slow);
+    // The canonical text, which takes the short way.
+    let canonical = collect(|mut sink| object.write_canonical(&mut sink));
+    assert_eq!(object.canonical_bytes(), canonical.len());
+    let object = Object::scan(&canonical).unwrap();
+    assert!(object.is_canonical());
+    let members: Vec<_> = object.raw_members().collect();
+    let known = collect(|mut sink| object.write_canonical_part_of(&members, part, &mut sink));
+    assert_eq!(known, slow);
     String::from_utf8(slow).unwrap()
 }
 
@@ -57,7 +68,35 @@ fn numbers_that_canonical_json_has_no_place_for_are_found() {
 }
 
 #[test]
-fn strings_and_arrays_are_taken_apart() {
+fn values_of_canonical_objects_are_not_scanned_again_and_others_are() {
+    let value = |object: &Object<'static>| object.members().next().unwrap().1;
+    let object = Object::scan(br#"{"a":{"c":1,"d":[]},"b":{}}"#).unwrap();
+    let inner = object.scan_value(value(&object)).unwrap();
+    assert!(inner.is_canonical());
+    assert_eq!(collect(|mut sink| inner.write_canonical(&mut sink)), br#"{"c":1,"d":[]}"#);
+    // Out of order: whether a part is in order has to be seen.
+    for (text, wanted) in [
+        (r#"{"b":{"d":1,"c":2},"a":1}"#, r#"{"c":2,"d":1}"#),
+        (r#"{ "b":{"c":1.0}}"#, r#"{"c":1.0}"#),
+    ] {
+        let object = Object::scan(text.as_bytes()).unwrap();
+        let inner = object.scan_value(value(&object)).unwrap();
+        assert_eq!(collect(|mut sink| inner.write_canonical(&mut sink)), wanted.as_bytes());
+    }
+    // What is elsewhere is not believed, whatever it looks like.
+    let object = Object::scan(b"{}").unwrap();
+    assert_eq!(
+        object.scan_value(br#"{"a":1,"a":2}"#).unwrap_err().kind,
+        JsonErrorKind::DuplicateKey
+    );
+    let object = Object::scan(br#"{"a":[1],"b":"{}"}"#).unwrap();
+    for (_, value) in object.members() {
+        assert!(object.scan_value(value).is_err());
+    }
+}
+
+#[test]
+fn strings_arrays_and_objects_are_taken_apart() {
     for (value, wanted) in [
         (r#""""#, Some("")),
         (r#""a""#, Some("a")),
@@ -83,6 +122,19 @@ fn strings_and_arrays_are_taken_apart() {
     assert_eq!(values(nested), Some(wanted));
     assert_eq!(values(r#"{"a":[]}"#), None);
     assert_eq!(values(""), None);
+    let members = |text: &'static str| {
+        object_members(text.as_bytes()).map(|members| {
+            let member = |(name, value)| format!("{name}={}", std::str::from_utf8(value).unwrap());
+            members.map(member).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(members("{}"), Some(vec![]));
+    assert_eq!(members("{ }"), Some(vec![]));
+    let nested = r#"{ "a\u0062" : {"c":{}} ,"":"}", "d":[{}]}"#;
+    let wanted = [r#"ab={"c":{}}"#, r#"="}""#, "d=[{}]"];
+    assert_eq!(members(nested), Some(wanted.map(str::to_owned).to_vec()));
+    assert_eq!(members("[]"), None);
+    assert_eq!(members(""), None);
 }
 
 #[test]

@@ -1,0 +1,30 @@
+//! What becomes of events, as the settings have it.
+
+use prometheus::Registry;
+
+use super::{StartError, main_name, token_text};
+use crate::config::Config;
+use crate::gate::events::metrics::EventMetrics;
+use crate::gate::events::{Examiner, RoomAsker};
+use crate::keys::Keyring;
+use crate::keys::fetch::LocalHttp;
+
+pub(super) fn examiner(
+    config: &Config,
+    keyring: &Keyring,
+    registry: &Registry,
+) -> Result<Option<Examiner>, StartError> {
+    let events = &config.events;
+    let asker = match &events.admin_token_file {
+        None => None,
+        Some(path) => {
+            let homeserver = events.admin_api.clone().unwrap_or_else(|| config.homeserver.clone());
+            let http = LocalHttp { homeserver, host: main_name(config)? };
+            let token = token_text("events.admin_token_file", path)?;
+            Some(RoomAsker::new(http, token, events.rooms_max))
+        }
+    };
+    let metrics = EventMetrics::register(registry)?;
+    let names = config.server_names.clone();
+    Ok(Examiner::new(events.clone(), names, keyring.clone(), asker, metrics))
+}
