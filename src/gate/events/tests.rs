@@ -158,6 +158,30 @@ async fn a_forged_create_event_teaches_nothing() {
     assert_eq!(examiner.rooms.standing("!r:one.example"), Standing::Open(None));
 }
 
+#[tokio::test]
+async fn what_is_no_event_id_by_its_length_is_not_repeated_in_the_answer() {
+    let one = server("one.example");
+    let (examiner, _) = examiner(&[&one], Duration::from_secs(60));
+    let mut long = event(&one, "!r:one.example", "m.room.message", json!({}), 0);
+    long["event_id"] = json!(format!("${}:one.example", "x".repeat(300)));
+    long["auth_events"] = json!([["$1:one.example", { "sha256": "abc" }]]);
+    long["prev_events"] = long["auth_events"].clone();
+    let answer = send(&examiner, &one, &[long]).await;
+    assert_eq!(answer, Ok(Examined::Answered("{\"pdus\":{}}".into())));
+}
+
+#[tokio::test]
+async fn r85_a_key_is_wanted_for_the_latest_event_it_has_signed() {
+    let one = server("one.example");
+    let (examiner, registry) = examiner(&[&one], Duration::from_secs(60));
+    examiner.rooms.learn("!r:one.example", "10", Authority::Homeserver);
+    let sent = |sent_at| event(&one, "!r:one.example", "m.room.message", json!({}), sent_at);
+    // Whether there is a newer copy cannot be found out: nobody can be asked.
+    send(&examiner, &one, &[sent(0), sent(DAY + 1), sent(1)]).await.unwrap();
+    assert_eq!(count(&registry, "key_unavailable", "fedgate_events_unjudged_total"), 1.0);
+    assert_eq!(count(&registry, "bad", "fedgate_events_total"), 0.0);
+}
+
 /// Collects what is logged.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -159,10 +159,14 @@ async fn r83_a_restricted_join_needs_our_signature_only_once_we_have_seen_it() {
     let ours = join(&format!("@a:{OWN_NAME}"));
     let target = "/_matrix/federation/v2/send_join/!room:one.example/$e";
     assert_eq!(put(&gate, &one, target, &ours).await.status, 200, "we sign it after this");
+    let own = gate.origin(OWN_NAME);
+    let mut forged = ours.clone();
+    forged["signatures"][OWN_NAME] = json!({ own.key_id.as_str(): own.key.sign(b"").to_base64() });
+    assert_eq!(put(&gate, &one, target, &forged).await.status, 400, "that is not ours");
     let theirs = join("@a:two.example");
     assert_eq!(put(&gate, &one, target, &theirs).await.errcode(), "M_INVALID_PARAM");
     send(&gate, &one, &[ours], &[]).await;
-    assert_eq!(checks(&gate, "signatures", "bad", "10").await, 2.0, "now it should have ours");
+    assert_eq!(checks(&gate, "signatures", "bad", "10").await, 3.0, "now it should have ours");
 }
 
 #[tokio::test]
