@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use moka::future::Cache;
 use tokio::time::Instant;
+
+use crate::proto::ClientNetwork;
 
 /// Client networks remembered; those used least are forgotten, and start with a full budget again.
 const NETWORKS_MAX: u64 = 65_536;
@@ -17,10 +18,6 @@ const NETWORKS_MAX: u64 = 65_536;
 /// What is saved up at most of fetches, in seconds' worth of the rate: joining a large room brings
 /// hundreds of first-seen servers at once.
 pub(super) const FETCHES_BURST: Duration = Duration::from_secs(16);
-
-/// The networks that one customer of a provider has, usually: the notes' /24 and /56.
-const IPV4_PREFIX: u8 = 24;
-const IPV6_PREFIX: u8 = 56;
 
 /// How much per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +60,7 @@ pub(crate) struct Budget {
     rates: Rates,
     burst: Duration,
     in_all: Mutex<Bucket>,
-    networks: Cache<IpNet, Arc<Mutex<Bucket>>>,
+    networks: Cache<ClientNetwork, Arc<Mutex<Bucket>>>,
 }
 
 impl Budget {
@@ -83,19 +80,12 @@ impl Budget {
     ) -> Result<(), (Duration, &'static str)> {
         let bucket = || Bucket::new(self.rates.per_network, self.burst);
         let fresh = async { Arc::new(Mutex::new(bucket())) };
-        let network = self.networks.get_with(network_of(client), fresh).await;
+        let network = self.networks.get_with(ClientNetwork::of(client), fresh).await;
         let own = network.lock().unwrap_or_else(PoisonError::into_inner).take(count);
         own.map_err(|wait| (wait, "this client's network"))?;
         let all = self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take(count);
         all.map_err(|wait| (wait, "all clients"))
     }
-}
-
-/// The network `client` is counted under.
-fn network_of(client: IpAddr) -> IpNet {
-    let client = client.to_canonical();
-    let prefix = if client.is_ipv4() { IPV4_PREFIX } else { IPV6_PREFIX };
-    IpNet::new(client, prefix).map_or_else(|_invalid| IpNet::from(client), |net| net.trunc())
 }
 
 #[cfg(test)]
@@ -152,11 +142,5 @@ mod tests {
         let (wait, _) = budget.take(client, 4).await.unwrap_err();
         assert_eq!(wait, Duration::from_secs(1));
         assert_eq!(budget.take(client, 2).await, Ok(()), "what was refused has cost nothing");
-    }
-
-    #[test]
-    fn ipv6_neighbours_are_one_network() {
-        assert_eq!(network_of(ip("2001:db8:1:2ff::1")), network_of(ip("2001:db8:1:200::9")));
-        assert_ne!(network_of(ip("2001:db8:1:200::1")), network_of(ip("2001:db8:1:300::1")));
     }
 }

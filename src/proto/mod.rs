@@ -3,6 +3,7 @@
 //! Nothing in here waits, logs, reads a clock or the environment; time is an argument.
 
 pub mod base64;
+pub mod client_network;
 pub mod countersign;
 pub mod ed25519;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod x_matrix;
 #[cfg(test)]
 mod test_vectors;
 
+pub use client_network::ClientNetwork;
 pub use key_id::KeyId;
 pub use key_map::KeyMap;
 pub use server_name::ServerName;

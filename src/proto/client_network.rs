@@ -1,0 +1,61 @@
+//! The network a client is counted under, where budgets are shared out among strangers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The bits of an address that one customer of a provider cannot choose, usually: a single address of
+/// IPv4 costs next to nothing more within one's own /24, and whole /56 are handed out for IPv6 (the
+/// threats' /24 and /56).
+const IPV4_PREFIX_BITS: u32 = 24;
+const IPV6_PREFIX_BITS: u32 = 56;
+
+/// A client's network: an IPv4 /24, or an IPv6 /56. An IPv4 address that is mapped into IPv6 counts as
+/// what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientNetwork(IpAddr);
+
+impl ClientNetwork {
+    /// The network that `client` belongs to.
+    pub const fn of(client: IpAddr) -> Self {
+        Self(match client.to_canonical() {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX << (u32::BITS - IPV4_PREFIX_BITS);
+                IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask))
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+                IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for ClientNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bits = if self.0.is_ipv4() { IPV4_PREFIX_BITS } else { IPV6_PREFIX_BITS };
+        write!(f, "{}/{bits}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(client: &str) -> String {
+        ClientNetwork::of(client.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn ipv4_neighbours_are_one_network() {
+        assert_eq!(network("192.0.2.1"), "192.0.2.0/24");
+        assert_eq!(network("192.0.2.255"), "192.0.2.0/24");
+        assert_eq!(network("192.0.3.1"), "192.0.3.0/24");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.0/24");
+    }
+
+    #[test]
+    fn ipv6_neighbours_are_one_network() {
+        assert_eq!(network("2001:db8:1:2ff::1"), "2001:db8:1:200::/56");
+        assert_eq!(network("2001:db8:1:200::9"), "2001:db8:1:200::/56");
+        assert_eq!(network("2001:db8:1:300::1"), "2001:db8:1:300::/56");
+    }
+}
