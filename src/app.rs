@@ -29,7 +29,7 @@ use self::keys::{keyring, store};
 pub use self::outbound::transport;
 use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Homeserver, Mode};
+use crate::config::{self, Config, Homeserver, Limits, Mode};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::Keyring;
@@ -38,7 +38,9 @@ use crate::keys::store::StoreError;
 use crate::net::{FederationTransport, NetMetrics};
 use crate::notary::{KeyServer, Publisher};
 use crate::proto::ServerName;
-use crate::proxy::body::BodyBudget;
+use crate::proxy::body::BodyPace;
+use crate::proxy::budget::{Bounds, MemoryBudget};
+use crate::proxy::door::Door;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
 use crate::proxy::gateway::{ClientTimeouts, Gateway};
 use crate::proxy::listener::Listener;
@@ -165,13 +167,14 @@ impl App {
         let publisher = key_server.publisher.clone();
         let gateway = gateway(&config, outside.clock, keyring.clone(), key_server, &registry)?;
         let gateway = Arc::new(gateway);
-        let listener = Listener {
-            socket,
-            tls,
-            gateway,
-            connections_max: config.limits.connections_max,
-            drain_timeout: config.limits.drain_timeout,
-        };
+        let door = Door::new(
+            config.limits.connections_max,
+            config.limits.connections_max_per_network,
+            config.listen.trusted_proxies.clone(),
+            gateway.metrics.proxy.clone(),
+        );
+        let listener =
+            Listener { socket, tls, gateway, door, drain_timeout: config.limits.drain_timeout };
         let (socket, token) = (admin_socket, token(&config.admin)?);
         let admin = Admin { socket, registry, readiness, keyring: keyring.clone(), token };
         Ok(Self { listener, admin, certificate, keyring, publisher, address, admin_address, stop })
@@ -249,15 +252,33 @@ fn gateway(
         gate: Gate::new(settings, keyring, examiner, clock),
         key_server,
         proxy: Arc::new(proxy(config)?),
-        budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),
-        timeouts: ClientTimeouts {
-            head: config.limits.head_timeout,
-            body: config.limits.body_timeout,
-            idle: config.limits.idle_timeout,
-        },
+        budget: budget(config, &metrics.proxy),
+        timeouts: timeouts(&config.limits),
         trusted_proxies: config.listen.trusted_proxies.clone(),
         metrics,
     })
+}
+
+fn budget(config: &Config, metrics: &ProxyMetrics) -> MemoryBudget {
+    let limits = &config.limits;
+    let bounds = Bounds {
+        in_all: limits.buffered_bytes_max,
+        per_network: limits.buffered_bytes_max_per_network,
+    };
+    MemoryBudget::new(bounds, config.listen.trusted_proxies.clone(), metrics.clone())
+}
+
+const fn timeouts(limits: &Limits) -> ClientTimeouts {
+    ClientTimeouts {
+        head: limits.head_timeout,
+        body: BodyPace {
+            timeout: limits.body_timeout,
+            rate_min: limits.body_rate_min,
+            grace: limits.body_rate_grace,
+        },
+        idle: limits.idle_timeout,
+        write: limits.response_timeout,
+    }
 }
 
 fn proxy(config: &Config) -> Result<HttpProxy<Forwarder>, StartError> {

@@ -44,6 +44,9 @@ const LOG_FORMATS: &[(&str, LogFormat)] =
 const BINDINGS: &[(&str, BindingMode)] =
     &[("enforce", BindingMode::Enforce), ("observe", BindingMode::Observe)];
 
+/// A body must not have to come faster than this, in bytes per second: honest lines are slower.
+const BODY_RATE_MAX: u64 = 1 << 20;
+
 /// Less memory than this would not hold the keys of the servers in one small room.
 const CACHE_BYTES_MIN: u64 = 65_536;
 
@@ -335,9 +338,14 @@ fn verify_keys(
 fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     let body_bytes_max = reader.size("limits.body_bytes_max", 1, SIZE_MAX);
     let buffered_bytes_max = reader.size("limits.buffered_bytes_max", 1, SIZE_MAX);
+    let bytes_per_network = reader.size("limits.buffered_bytes_max_per_network", 1, SIZE_MAX);
     let connections_max = reader.count::<usize>("limits.connections_max", 1, COUNT_MAX);
+    let per_network = reader.count::<usize>("limits.connections_max_per_network", 1, COUNT_MAX);
     let head_timeout = reader.text("limits.head_timeout", values::duration);
     let body_timeout = reader.text("limits.body_timeout", values::duration);
+    let body_rate_min = reader.size("limits.body_rate_min", 0, BODY_RATE_MAX);
+    let body_rate_grace = reader.text("limits.body_rate_grace", values::duration);
+    let response_timeout = reader.text("limits.response_timeout", values::duration);
     let idle_timeout = reader.text("limits.idle_timeout", values::duration);
     let connect = reader.text("limits.homeserver_connect_timeout", values::duration);
     let io = reader.text("limits.homeserver_io_timeout", values::duration);
@@ -345,9 +353,14 @@ fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     Some(Limits {
         body_bytes_max: body_bytes_max?,
         buffered_bytes_max: buffered_bytes_max?,
+        buffered_bytes_max_per_network: bytes_per_network?,
         connections_max: connections_max?,
+        connections_max_per_network: per_network?,
         head_timeout: head_timeout?,
         body_timeout: body_timeout?,
+        body_rate_min: body_rate_min?,
+        body_rate_grace: body_rate_grace?,
+        response_timeout: response_timeout?,
         idle_timeout: idle_timeout?,
         homeserver_connect_timeout: connect?,
         homeserver_io_timeout: io?,

@@ -152,12 +152,22 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// All request bodies held at one time.
     pub buffered_bytes_max: usize,
+    /// The same for one client network.
+    pub buffered_bytes_max_per_network: usize,
     /// Connections from other servers at one time.
     pub connections_max: usize,
+    /// The same for one client network.
+    pub connections_max_per_network: usize,
     /// Total time for a request's head, from its first byte (or the connection's start).
     pub head_timeout: Duration,
     /// Total time for a request's body.
     pub body_timeout: Duration,
+    /// Bytes per second a body must bring on average; 0 for no such bound.
+    pub body_rate_min: u32,
+    /// How far it may be behind that.
+    pub body_rate_grace: Duration,
+    /// Time for a client to take the next part of its response.
+    pub response_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
     /// Time for a connection to the homeserver to be made.

@@ -131,8 +131,14 @@ fn refuse_target(error: TargetError) -> Refusal {
     Refusal::new(if too_long { Rejection::HeadTooLarge } else { Rejection::TargetRefused }, error)
 }
 
+/// How much a head has to say, in bytes.
+pub fn head_bytes(head: RequestHead<'_>) -> usize {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    head.raw_target.len() + fields.sum::<usize>()
+}
+
 fn check_head_size(head: RequestHead<'_>) -> Result<(), Refusal> {
-    let bytes: usize = head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum();
+    let bytes = head_bytes(head) - head.raw_target.len();
     if bytes <= HEAD_BYTES_MAX {
         return Ok(());
     }

@@ -293,7 +293,7 @@ impl Rejection {
             Self::MethodNotAllowed => "Method not allowed",
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
-            Self::RateLimited => "Too many questions for keys",
+            Self::RateLimited => "Too much is asked for from this network",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
             Self::TransactionRefused => "Malformed transaction",

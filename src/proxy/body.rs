@@ -1,15 +1,14 @@
-//! Takes a request's body into memory: bounded in bytes, in time and in what all bodies together may
-//! take.
+//! Takes a request's body into memory: bounded in bytes, in time and pace, and in what all requests
+//! together may take.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
+use tokio::time::Instant;
 
-use super::metrics::ProxyMetrics;
+use super::budget::{NoRoom, Share};
 use crate::gate::admission::BodyRule;
 use crate::gate::{Refusal, Rejection};
 
@@ -20,49 +19,7 @@ const FIRST_RESERVE_BYTES_MAX: usize = 65_536;
 /// under a second.
 const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The memory all bodies may take at one time, in bytes.
-#[derive(Clone, Debug)]
-pub struct BodyBudget(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    free: AtomicUsize,
-    total: usize,
-    metrics: ProxyMetrics,
-}
-
-impl BodyBudget {
-    /// A budget of `total` bytes, shown in `metrics`.
-    pub fn new(total: usize, metrics: ProxyMetrics) -> Self {
-        Self(Arc::new(Shared { free: AtomicUsize::new(total), total, metrics }))
-    }
-
-    /// Bytes in use.
-    pub fn used(&self) -> usize {
-        self.0.total.saturating_sub(self.0.free.load(Ordering::Relaxed))
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let taken = self
-            .0
-            .free
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes))
-            .is_ok();
-        self.show();
-        taken
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.free.fetch_add(bytes, Ordering::Relaxed);
-        self.show();
-    }
-
-    fn show(&self) {
-        self.0.metrics.body_bytes.set(i64::try_from(self.used()).unwrap_or(i64::MAX));
-    }
-}
-
-/// A body in memory, with its share of the budget, which is given back when it is dropped.
+/// A body in memory, with the share of its request, which is given back when it is dropped.
 #[derive(Debug)]
 pub struct HeldBody {
     /// The bytes, exactly as received.
@@ -70,55 +27,59 @@ pub struct HeldBody {
     _share: Share,
 }
 
-#[derive(Debug)]
-struct Share {
-    budget: BodyBudget,
-    bytes: usize,
+/// The time a body has, from when it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyPace {
+    /// For the whole of it.
+    pub timeout: Duration,
+    /// Bytes per second it must bring on average; 0 for no such bound.
+    pub rate_min: u32,
+    /// How far it may be behind that.
+    pub grace: Duration,
 }
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+impl BodyPace {
+    /// By when more must have come, after `received` bytes, and how long that is after the begin:
+    /// each byte buys time.
+    fn end(&self, received: usize) -> Duration {
+        if self.rate_min == 0 {
+            return self.timeout;
+        }
+        let received = u64::try_from(received).unwrap_or(u64::MAX);
+        let bought_ms = received.saturating_mul(1_000) / u64::from(self.rate_min);
+        self.grace.saturating_add(Duration::from_millis(bought_ms)).min(self.timeout)
     }
 }
 
-/// Reads the whole body of a request within `timeout`, whatever pace it comes at.
+/// Reads the whole body of a request into memory of `share`, at the pace that is asked for.
 pub async fn read_body(
     session: &mut ServerSession,
     rule: BodyRule,
-    budget: &BodyBudget,
-    timeout: Duration,
+    mut share: Share,
+    pace: BodyPace,
 ) -> Result<HeldBody, Refusal> {
-    match tokio::time::timeout(timeout, read_all(session, rule, budget)).await {
-        Ok(result) => result,
-        Err(_) => Err(Refusal::new(
-            Rejection::BodyTimeout,
-            format_args!("not complete after {timeout:?}"),
-        )),
-    }
-}
-
-async fn read_all(
-    session: &mut ServerSession,
-    rule: BodyRule,
-    budget: &BodyBudget,
-) -> Result<HeldBody, Refusal> {
-    let mut share = Share { budget: budget.clone(), bytes: 0 };
+    let begin = Instant::now();
+    let mut length = 0;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(piece) = next_piece(session).await? {
-        if piece.len() > rule.bytes_max().saturating_sub(share.bytes) {
+    loop {
+        let end = pace.end(length);
+        let piece = tokio::select! {
+            biased;
+            () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
+            piece = tokio::time::timeout_at(begin + end, next_piece(session)) => piece,
+        };
+        let piece = piece.map_err(|_elapsed| {
+            let detail = format_args!("{length} bytes of it after {end:?}");
+            Refusal::new(Rejection::BodyTimeout, detail)
+        })?;
+        let Some(piece) = piece? else { break };
+        if piece.len() > rule.bytes_max().saturating_sub(length) {
             return Err(rule.overrun());
         }
-        if !budget.take(piece.len()) {
-            return Err(Refusal::new(
-                Rejection::Overloaded,
-                format_args!("{} bytes of request bodies are held already", budget.used()),
-            )
-            .retry_after(OVERLOAD_RETRY_AFTER));
-        }
-        let read_before = share.bytes;
-        share.bytes += piece.len();
+        share.take(piece.len()).map_err(refuse_room)?;
+        let read_before = length;
+        length += piece.len();
         // A body that comes in one piece is not copied.
         if read_before == 0 {
             first = piece;
@@ -130,8 +91,19 @@ async fn read_all(
         }
         rest.extend_from_slice(&piece);
     }
+    share.keep().map_err(refuse_room)?;
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(HeldBody { bytes, _share: share })
+}
+
+/// A peer that finds no memory left is told to come back; one whose network holds too much of it, that
+/// this is its own doing.
+pub fn refuse_room(no_room: NoRoom) -> Refusal {
+    let rejection = match no_room {
+        NoRoom::Network => Rejection::RateLimited,
+        NoRoom::All | NoRoom::Yielded => Rejection::Overloaded,
+    };
+    Refusal::new(rejection, no_room).retry_after(OVERLOAD_RETRY_AFTER)
 }
 
 /// The next non-empty piece; `None` at the end.
@@ -157,5 +129,30 @@ pub fn broken_off(error: &pingora::Error, overdue: Rejection) -> Rejection {
         overdue
     } else {
         Rejection::RequestMalformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: BodyPace = BodyPace {
+        timeout: Duration::from_secs(60),
+        rate_min: 4_096,
+        grace: Duration::from_secs(5),
+    };
+
+    #[test]
+    fn r2_a_body_must_keep_its_pace() {
+        let seconds = |received| PACE.end(received).as_secs_f64();
+        assert!((seconds(0) - 5.0).abs() < 0.01, "{}", seconds(0));
+        assert!((seconds(40_960) - 15.0).abs() < 0.01, "ten seconds' worth has come");
+        assert!((seconds(1 << 20) - 60.0).abs() < 0.01, "never beyond the whole time");
+    }
+
+    #[test]
+    fn a_pace_of_zero_is_none() {
+        let pace = BodyPace { rate_min: 0, ..PACE };
+        assert_eq!(pace.end(0), PACE.timeout);
     }
 }

@@ -38,7 +38,8 @@ pub fn client(peer: SocketAddr, tls: bool, headers: &HeaderMap, trusted: &[IpNet
     Client { address, tls: forwarded_tls }
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+/// Whether `address` is that of a proxy in front of fedgate.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 

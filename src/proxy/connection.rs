@@ -18,9 +18,14 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
+use super::budget::{NoRoom, Share};
 use super::chunks::ChunkLines;
+use super::frame_count::Flood;
 use super::frames::FrameWatch;
 use super::gather::Gather;
+use super::metrics::{EarlyEnd, ProxyMetrics};
+use super::stall::Stall;
+use crate::gate::admission::HEAD_BYTES_MAX;
 use crate::proto::limits::TARGET_BYTES_MAX;
 
 /// Longest request line that is kept for comparison, in bytes: a full target, the longest method
@@ -40,8 +45,31 @@ struct HeadState {
     line_ended: bool,
     /// How much of the empty line that ends a head has come, in bytes with the line end before.
     blank: u8,
+    /// How much of the head has come, in bytes.
+    bytes: usize,
+    /// The memory that takes.
+    share: Option<Share>,
+    /// Why no more of it is taken.
+    excess: Option<Excess>,
     chunks: ChunkLines,
 }
+
+/// Why a head is refused before it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It is over the cap.
+    TooLarge,
+    /// There is no memory for it.
+    NoRoom(NoRoom),
+}
+
+/// How much of a head is counted with its connection, in bytes: pingora's buffer has that size from
+/// the start. Heads are shorter as a rule.
+const HEAD_BYTES_FREE: usize = 4_096;
+
+/// How much more than the cap on its fields a head may have, in bytes, before it is complete: the
+/// request line, line ends and spaces, which that cap leaves out.
+const HEAD_BYTES_SLACK: usize = 2 * TARGET_BYTES_MAX;
 
 /// How much of an answer over HTTP/1.1 is gathered before it is written, in bytes, so that a short one
 /// goes out with its head in one piece. As much as pingora gathers itself on connections of its own;
@@ -52,9 +80,19 @@ const GATHERED_BYTES: usize = 1460;
 const BLANK_BYTES: u8 = 4;
 
 impl HeadWatch {
-    /// Begins to wait for the next request.
-    pub fn expect_head(&self) {
-        *self.lock() = HeadState { expecting: true, ..HeadState::default() };
+    /// Begins to wait for the next request, whose head is held in memory of `share`.
+    pub fn expect_head(&self, share: Share) {
+        *self.lock() = HeadState { expecting: true, share: Some(share), ..HeadState::default() };
+    }
+
+    /// Gives the memory of the head back: who goes on with it accounts for it.
+    pub fn let_go(&self) {
+        self.lock().share = None;
+    }
+
+    /// Waits until the head has too much; as [`Self::first_byte`], beside the reading and after it.
+    pub async fn excess(&self) -> Excess {
+        poll_fn(|_| self.lock().excess.map_or(Poll::Pending, Poll::Ready)).await
     }
 
     /// Waits until the first byte of the expected head has come. It must be waited for beside the
@@ -102,6 +140,7 @@ impl HeadWatch {
             state.line.extend_from_slice(line.get(..room).unwrap_or(line));
             state.line_ended = end.is_some();
         }
+        let in_head = state.blank < BLANK_BYTES;
         let mut rest = bytes;
         while state.blank < BLANK_BYTES
             && let Some((byte, after)) = rest.split_first()
@@ -109,12 +148,30 @@ impl HeadWatch {
             state.blank = next_blank(state.blank, *byte);
             rest = after;
         }
+        if in_head {
+            state.grow(bytes.len() - rest.len());
+        }
         state.chunks.feed(rest);
         state.expecting = false;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HeadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HeadState {
+    /// The head has so many bytes more.
+    fn grow(&mut self, bytes: usize) {
+        let counted = |bytes: usize| bytes.saturating_sub(HEAD_BYTES_FREE);
+        let more = counted(self.bytes + bytes) - counted(self.bytes);
+        self.bytes += bytes;
+        let taken = self.share.as_mut().map_or(Ok(()), |share| share.take(more));
+        if self.bytes > HEAD_BYTES_MAX + HEAD_BYTES_SLACK {
+            self.excess = Some(Excess::TooLarge);
+        } else if let Err(no_room) = taken {
+            self.excess = Some(Excess::NoRoom(no_room));
+        }
     }
 }
 
@@ -135,52 +192,104 @@ enum Watch {
     Frames { frames: FrameWatch, head_timeout: Duration, running: Option<(u64, Pin<Box<Sleep>>)> },
 }
 
+/// What every connection is held to.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// For a head, on HTTP/2.
+    pub head_timeout: Duration,
+    /// For the next bytes to be taken by the other side.
+    pub write_timeout: Duration,
+    /// Whether HTTP/2 frames are counted.
+    pub counts_frames: bool,
+    /// Where it is counted what ends a connection.
+    pub metrics: ProxyMetrics,
+}
+
 /// A connection, over TCP or TLS.
 pub struct Connection<S> {
     io: Gather<S>,
     id: UniqueIDType,
     peer: SocketAddr,
     watch: Watch,
+    stall: Stall,
+    metrics: ProxyMetrics,
 }
 
 impl<S: AsRawFd + AsyncWrite> Connection<S> {
     /// A connection that speaks HTTP/1.1.
-    pub fn http1(io: S, peer: SocketAddr, watch: Arc<HeadWatch>) -> Self {
-        let (id, io) = (io.as_raw_fd(), Gather::new(io, GATHERED_BYTES));
-        Self { id, io, peer, watch: Watch::Head(watch) }
+    pub fn http1(io: S, peer: SocketAddr, watch: Arc<HeadWatch>, terms: Terms) -> Self {
+        Self::new(io, peer, Watch::Head(watch), GATHERED_BYTES, terms)
     }
 
     /// A connection that speaks HTTP/2.
-    pub fn http2(io: S, peer: SocketAddr, head_timeout: Duration) -> Self {
-        let watch = Watch::Frames { frames: FrameWatch::default(), head_timeout, running: None };
+    pub fn http2(io: S, peer: SocketAddr, terms: Terms) -> Self {
+        let (frames, head_timeout) = (FrameWatch::new(terms.counts_frames), terms.head_timeout);
+        let watch = Watch::Frames { frames, head_timeout, running: None };
         // HTTP/2 gathers its frames itself.
-        let (id, io) = (io.as_raw_fd(), Gather::new(io, 0));
-        Self { id, io, peer, watch }
+        Self::new(io, peer, watch, 0, terms)
+    }
+
+    fn new(io: S, peer: SocketAddr, watch: Watch, gathered: usize, terms: Terms) -> Self {
+        let (id, io) = (io.as_raw_fd(), Gather::new(io, gathered));
+        let Terms { write_timeout, metrics, .. } = terms;
+        Self { id, io, peer, watch, stall: Stall::after(write_timeout), metrics }
+    }
+}
+
+impl<S> Connection<S> {
+    /// Looks after something that was written: it must not wait for the other side for ever.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.stall.is_over(cx, polled.is_pending()) {
+            return Poll::Ready(Err(self.end(EarlyEnd::Unread, "the answer is not read")));
+        }
+        polled
+    }
+
+    fn end(&self, why: EarlyEnd, text: &'static str) -> io::Error {
+        self.metrics.ended_early(why);
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+
+    fn flooded(&self, flood: Flood) -> io::Error {
+        let why = match flood {
+            Flood::ControlFrames => EarlyEnd::ControlFrames,
+            Flood::Resets => EarlyEnd::Resets,
+        };
+        self.end(why, "more HTTP/2 frames than anybody needs")
     }
 }
 
 impl Watch {
-    /// An error once something has been on its way for too long; else registers to be woken then.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Self::Frames { frames, head_timeout, running } = self else { return Ok(()) };
+    /// Whether something has been on its way for too long; else registers to be woken then.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self::Frames { frames, head_timeout, running } = self else { return false };
         let Some(pending) = frames.pending() else {
             *running = None;
-            return Ok(());
+            return false;
         };
         if running.as_ref().is_none_or(|(began, _)| *began != pending) {
             *running = Some((pending, Box::pin(tokio::time::sleep(*head_timeout))));
         }
-        let overdue = running.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
-        if overdue {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "an HTTP/2 frame came too slowly"));
-        }
-        Ok(())
+        running.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
     }
 
-    fn feed(&mut self, bytes: &[u8]) {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), Flood> {
         match self {
-            Self::Head(watch) => watch.feed(bytes),
+            Self::Head(watch) => {
+                watch.feed(bytes);
+                Ok(())
+            }
             Self::Frames { frames, .. } => frames.feed(bytes),
+        }
+    }
+
+    fn sent(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let (Self::Frames { frames, .. }, Poll::Ready(Ok(bytes))) = (self, polled) {
+            frames.sent(*bytes);
         }
     }
 }
@@ -192,10 +301,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.watch.poll_overdue(cx)?;
+        if this.watch.is_overdue(cx) {
+            let slow = this.end(EarlyEnd::SlowFrame, "an HTTP/2 frame came too slowly");
+            return Poll::Ready(Err(slow));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.watch.feed(buf.filled().get(before..).unwrap_or_default());
+        let read = buf.filled().get(before..).unwrap_or_default();
+        this.watch.feed(read).map_err(|flood| this.flooded(flood))?;
         Poll::Ready(Ok(()))
     }
 }
@@ -206,15 +319,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch.sent(&polled);
+        self.written(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -222,7 +339,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch.sent(&polled);
+        self.written(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

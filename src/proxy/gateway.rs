@@ -1,8 +1,10 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
+mod head;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,26 +17,40 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
-use super::body::{BodyBudget, HeldBody, broken_off, read_body};
-use super::client::client;
-use super::connection::HeadWatch;
+use self::head::Head;
+use super::body::{BodyPace, HeldBody, read_body, refuse_room};
+use super::budget::{MemoryBudget, NoRoom, Share};
+use super::client::{client, is_trusted};
+use super::connection::{HeadWatch, Terms};
+use super::door::Guest;
 use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
 use super::wire::check_wire;
-use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
+use crate::gate::admission::{Admitted, BodyRule, RequestHead, head_bytes};
 use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
 use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 
-/// Most concurrent streams of one HTTP/2 connection; pingora's default, named here because each may
-/// hold a body.
-const H2_STREAMS_MAX: u32 = 100;
+/// Most concurrent streams of one HTTP/2 connection (the threats' 32, R3): a server sends another one
+/// transaction at a time, and asks for a few things beside.
+const H2_STREAMS_MAX: u32 = 32;
+
+/// The same for a trusted proxy, which brings the requests of many; pingora's default.
+const H2_STREAMS_MAX_TRUSTED: u32 = 100;
+
+/// Errors of the other side that make the HTTP/2 library reset a stream, for one connection: each may
+/// leave work behind that no longer counts as a stream (CVE-2025-8671). Honest clients make none.
+const H2_ERROR_RESETS_MAX: usize = 100;
+
+/// How much of an answer the HTTP/2 library holds for each stream until it is read, in bytes; its
+/// default is 400 KiB.
+const H2_SEND_BYTES_MAX: usize = 65_536;
 
 /// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
 const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
@@ -43,18 +59,17 @@ const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
 /// take.
 const ANSWERS_RETRY: Duration = Duration::from_secs(5);
 
-/// How long a client may take to read the next part of its response.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Deadlines on the client's side.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
     /// From the first byte of a head to its last.
     pub head: Duration,
-    /// For the whole body.
-    pub body: Duration,
+    /// For the body.
+    pub body: BodyPace,
     /// For an idle connection.
     pub idle: Duration,
+    /// For the next part of an answer to be read.
+    pub write: Duration,
 }
 
 /// What all connections share.
@@ -65,8 +80,8 @@ pub struct Gateway {
     pub key_server: KeyServer,
     /// pingora's proxy with our hooks.
     pub proxy: Arc<HttpProxy<Forwarder>>,
-    /// Memory for bodies.
-    pub budget: BodyBudget,
+    /// Memory for requests.
+    pub budget: MemoryBudget,
     /// Deadlines on the client's side.
     pub timeouts: ClientTimeouts,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -75,10 +90,27 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
 }
 
+impl Gateway {
+    /// What a connection from `peer` is held to.
+    pub fn terms(&self, peer: SocketAddr) -> Terms {
+        Terms {
+            head_timeout: self.timeouts.head,
+            write_timeout: self.timeouts.write,
+            counts_frames: !self.trusts(peer),
+            metrics: self.metrics.proxy.clone(),
+        }
+    }
+
+    fn trusts(&self, peer: SocketAddr) -> bool {
+        is_trusted(peer.ip().to_canonical(), &self.trusted_proxies)
+    }
+}
+
 /// One connection of a client.
 pub struct ClientConnection {
     gateway: Arc<Gateway>,
     peer: SocketAddr,
+    guest: Arc<Guest>,
     tls: bool,
     /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
     watch: Option<Arc<HeadWatch>>,
@@ -86,16 +118,6 @@ pub struct ClientConnection {
     /// nothing, a new one does.
     idle: Mutex<Option<Pin<Box<Sleep>>>>,
     options: HttpServerOptions,
-}
-
-/// What came of waiting for a head.
-enum Head {
-    /// It is complete.
-    Complete,
-    /// The client left or stayed idle; there is nothing to answer.
-    None,
-    /// It cannot be served.
-    Refused(Refusal),
 }
 
 /// What is to become of a request.
@@ -110,21 +132,22 @@ enum Cleared {
         /// The verified body; `None` when it passes as it comes.
         body: Option<HeldBody>,
         /// What is to be learnt from the answer.
-        lesson: Option<Lesson>,
+        lesson: Option<Box<Lesson>>,
     },
 }
 
 impl ClientConnection {
-    /// A connection from `peer`. `watch` is given for HTTP/1.1.
+    /// A connection from `peer`, which is `guest` at the door. `watch` is given for HTTP/1.1.
     pub fn new(
         gateway: Arc<Gateway>,
         peer: SocketAddr,
+        guest: Arc<Guest>,
         tls: bool,
         watch: Option<Arc<HeadWatch>>,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(gateway.timeouts.idle);
-        Self { gateway, peer, tls, watch, idle: Mutex::default(), options }
+        Self { gateway, peer, guest, tls, watch, idle: Mutex::default(), options }
     }
 
     async fn serve(
@@ -154,8 +177,10 @@ impl ClientConnection {
         record.method(&head.method);
         match self.clear(&mut session, &mut record).await {
             Ok(Cleared::Forward { permit, body, lesson }) => {
+                let _at_work = permit.origin().map(|_verified| self.guest.at_work());
                 let length = body.as_ref().map(|body| body.bytes.len());
-                let handoff = Handoff::new(permit, client, length, lesson, record);
+                let handoff =
+                    Handoff::new(permit, client, length, lesson.map(|lesson| *lesson), record);
                 self.forward(session, body, handoff).await
             }
             // The answer holds its share of memory until it is read.
@@ -179,59 +204,6 @@ impl ClientConnection {
         Record::begin(Arc::clone(&self.gateway.metrics), client, http)
     }
 
-    /// Hop 1: waits for a head, idle for a while before its first byte, within one deadline from
-    /// there to its last.
-    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Head {
-        let Some(watch) = &self.watch else { return Head::Complete };
-        watch.expect_head();
-        let mut shutdown = shutdown.clone();
-        let timeouts = self.gateway.timeouts;
-        let mut idle = self.idle_from_now();
-        let overdue = async {
-            tokio::select! {
-                biased;
-                () = watch.first_byte() => {}
-                () = &mut idle => return None,
-                _ = shutdown.wait_for(|stopping| *stopping) => {
-                    // A head that has begun is still served.
-                    if !watch.has_begun() {
-                        return None;
-                    }
-                }
-            }
-            tokio::time::sleep(timeouts.head).await;
-            Some(Refusal::new(
-                Rejection::HeadTimeout,
-                format_args!("not complete after {:?}", timeouts.head),
-            ))
-        };
-        let head = tokio::select! {
-            biased;
-            read = session.read_request() => match read {
-                Ok(true) => Head::Complete,
-                Ok(false) => Head::None,
-                Err(_) if !watch.has_begun() => Head::None,
-                Err(error) => refuse_head(&error),
-            },
-            overdue = overdue => overdue.map_or(Head::None, Head::Refused),
-        };
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
-        head
-    }
-
-    /// The connection's timer, which is to go off after an idle time from now on.
-    fn idle_from_now(&self) -> Pin<Box<Sleep>> {
-        let end = Instant::now() + self.gateway.timeouts.idle;
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept {
-            None => Box::pin(tokio::time::sleep_until(end)),
-            Some(mut idle) => {
-                idle.as_mut().reset(end);
-                idle
-            }
-        }
-    }
-
     /// Sets pingora's own per-session bounds, which it forgets or leaves open from one request to
     /// the next.
     fn bound_session(&self, session: &mut ServerSession, stopping: bool) {
@@ -243,8 +215,8 @@ impl ClientConnection {
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
         }
-        session.set_read_timeout(Some(timeouts.body));
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        session.set_read_timeout(Some(timeouts.body.timeout));
+        session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(timeouts.head));
     }
 
@@ -272,7 +244,14 @@ impl ClientConnection {
             }
         };
         record.admitted(&admitted);
-        let keys = match gate.find_keys(&admitted.claim, record.client).await {
+        let mut share = self.gateway.budget.share(record.client);
+        share.take(head_bytes(head)).map_err(refuse_room)?;
+        let keys = tokio::select! {
+            biased;
+            () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
+            keys = gate.find_keys(&admitted.claim, record.client) => keys,
+        };
+        let keys = match keys {
             Ok(keys) => keys,
             Err(refusal) => {
                 let permit = self.observe(refusal, record)?;
@@ -284,7 +263,7 @@ impl ClientConnection {
             let judged = gate.judge(&admitted, &keys, &[])?;
             return self.clear_unread(session, judged.permit).await;
         }
-        let body = self.take_body(session, &admitted).await?;
+        let body = self.take_body(session, &admitted, share).await?;
         record.end_stage(Stage::Body);
         if let Some(question) = self.key_question(&admitted, &body.bytes) {
             // Nothing of the body is wanted any more, while the answer may have to be fetched.
@@ -307,7 +286,7 @@ impl ClientConnection {
             Err(refusal) => self.observe(refusal, record)?,
         };
         record.end_stage(Stage::Events);
-        let lesson = gate.lesson(&admitted);
+        let lesson = gate.lesson(&admitted).map(Box::new);
         Ok(Cleared::Forward { permit, body: Some(body), lesson })
     }
 
@@ -352,13 +331,13 @@ impl ClientConnection {
         &self,
         session: &mut ServerSession,
         admitted: &Admitted,
+        share: Share,
     ) -> Result<HeldBody, Refusal> {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
-        let gateway = &self.gateway;
-        let body =
-            read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await?;
+        let pace = self.gateway.timeouts.body;
+        let body = read_body(session, admitted.body, share, pace).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.as_ref().is_some_and(|watch| watch.has_broken_chunk()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "the size of a chunk"));
@@ -376,7 +355,7 @@ impl ClientConnection {
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
         let (custom, slot) = match body {
             Some(body) => Handed::lend(session, body),
-            None => Handed::lend_streaming(session),
+            None => Handed::lend_streaming(session, self.gateway.timeouts.body.timeout),
         };
         // The proxy itself is never told to stop: a request that is here is finished.
         let (_keep, never) = tokio::sync::watch::channel(false);
@@ -451,12 +430,6 @@ const fn leaves_out_of_step(rejection: Rejection) -> bool {
     )
 }
 
-fn refuse_head(error: &pingora::Error) -> Head {
-    let rejection = broken_off(error, Rejection::HeadTimeout);
-    let text = shown(error.etype().as_str().as_bytes());
-    Head::Refused(Refusal::new(rejection, text))
-}
-
 /// Ends a session whose answer is complete; the connection may serve the next request.
 async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
     if session.get_keepalive().is_some() {
@@ -485,7 +458,13 @@ impl HttpServerApp for ClientConnection {
 
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
-        options.max_concurrent_streams(H2_STREAMS_MAX);
+        if self.gateway.trusts(self.peer) {
+            options.max_concurrent_streams(H2_STREAMS_MAX_TRUSTED);
+        } else {
+            options.max_concurrent_streams(H2_STREAMS_MAX);
+            options.max_local_error_reset_streams(Some(H2_ERROR_RESETS_MAX));
+        }
+        options.max_send_buffer_size(H2_SEND_BYTES_MAX);
         options.max_header_list_size(H2_HEADER_LIST_BYTES_MAX);
         Some(options)
     }

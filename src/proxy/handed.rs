@@ -18,7 +18,7 @@ use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
-use pingora::{ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 
 use super::body::HeldBody;
 
@@ -33,8 +33,9 @@ pub type Slot = Arc<Mutex<Option<ServerSession>>>;
 enum Body {
     /// From memory, from the start on every attempt.
     Held { body: HeldBody, sent: usize },
-    /// As it arrives, where nothing was to be verified.
-    Streamed,
+    /// As it arrives, where nothing was to be verified; each piece within this time, which pingora
+    /// does not hold over HTTP/2.
+    Streamed(Duration),
 }
 
 /// The client's session, with its body.
@@ -50,15 +51,24 @@ impl Handed {
         Self::boxed(session, Body::Held { body, sent: 0 })
     }
 
-    /// Lends `session` with its body still to come.
-    pub fn lend_streaming(session: ServerSession) -> (Box<dyn CustomSession>, Slot) {
-        Self::boxed(session, Body::Streamed)
+    /// Lends `session` with its body still to come, each piece within `timeout`.
+    pub fn lend_streaming(
+        session: ServerSession,
+        timeout: Duration,
+    ) -> (Box<dyn CustomSession>, Slot) {
+        Self::boxed(session, Body::Streamed(timeout))
     }
 
     fn boxed(real: ServerSession, body: Body) -> (Box<dyn CustomSession>, Slot) {
         let slot = Slot::default();
         let handed = Self { real, body, slot: Arc::clone(&slot) };
         (Box::new(handed), slot)
+    }
+
+    async fn read_piece(&mut self, timeout: Duration) -> Result<Option<Bytes>> {
+        let piece = tokio::time::timeout(timeout, self.real.read_body_or_idle(false)).await;
+        let overdue = |_elapsed| Error::explain(ErrorType::ReadTimedout, "the body has stopped");
+        piece.map_err(|elapsed| overdue(elapsed).into_down())?
     }
 }
 
@@ -87,14 +97,14 @@ impl Body {
                 *sent = end;
                 piece
             }
-            Self::Streamed => None,
+            Self::Streamed(_) => None,
         }
     }
 
     fn is_done(&self) -> bool {
         match self {
             Self::Held { body, sent } => *sent >= body.bytes.len(),
-            Self::Streamed => false,
+            Self::Streamed(_) => false,
         }
     }
 }
@@ -112,14 +122,14 @@ impl CustomSession for Handed {
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         match self.body {
             Body::Held { .. } => Ok(self.body.next_piece()),
-            Body::Streamed => self.real.read_request_body().await,
+            Body::Streamed(_) => self.real.read_request_body().await,
         }
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
         match self.body {
             Body::Held { .. } => Ok(()),
-            Body::Streamed => self.real.drain_request_body().await,
+            Body::Streamed(_) => self.real.drain_request_body().await,
         }
     }
 
@@ -184,7 +194,7 @@ impl CustomSession for Handed {
     fn is_body_done(&mut self) -> bool {
         match self.body {
             Body::Held { .. } => self.body.is_done(),
-            Body::Streamed => self.real.is_body_done(),
+            Body::Streamed(_) => self.real.is_body_done(),
         }
     }
 
@@ -195,7 +205,7 @@ impl CustomSession for Handed {
     fn is_body_empty(&mut self) -> bool {
         match &self.body {
             Body::Held { body, .. } => body.bytes.is_empty(),
-            Body::Streamed => self.real.is_body_empty(),
+            Body::Streamed(_) => self.real.is_body_empty(),
         }
     }
 
@@ -203,7 +213,7 @@ impl CustomSession for Handed {
         if !no_body_expected && !self.is_body_done() {
             return match self.body {
                 Body::Held { .. } => Ok(self.body.next_piece()),
-                Body::Streamed => self.real.read_body_or_idle(false).await,
+                Body::Streamed(timeout) => self.read_piece(timeout).await,
             };
         }
         // All of the request is here: what comes now is the client going away, or sending its next
@@ -249,21 +259,21 @@ impl CustomSession for Handed {
     fn enable_retry_buffering(&mut self) {
         match &mut self.body {
             Body::Held { sent, .. } => *sent = 0,
-            Body::Streamed => self.real.enable_retry_buffering(),
+            Body::Streamed(_) => self.real.enable_retry_buffering(),
         }
     }
 
     fn retry_buffer_truncated(&self) -> bool {
         match self.body {
             Body::Held { .. } => false,
-            Body::Streamed => self.real.retry_buffer_truncated(),
+            Body::Streamed(_) => self.real.retry_buffer_truncated(),
         }
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
         match self.body {
             Body::Held { .. } => None,
-            Body::Streamed => self.real.get_retry_buffer(),
+            Body::Streamed(_) => self.real.get_retry_buffer(),
         }
     }
 

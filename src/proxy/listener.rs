@@ -7,12 +7,12 @@ use std::time::Duration;
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, HeadWatch};
+use super::door::{Door, Guest};
 use super::gateway::{ClientConnection, Gateway};
 
 /// How long to wait before accepting again when the system refused a connection (out of file
@@ -27,8 +27,8 @@ pub struct Listener {
     pub tls: Option<TlsAcceptor>,
     /// What serves the connections.
     pub gateway: Arc<Gateway>,
-    /// Connections at one time.
-    pub connections_max: usize,
+    /// The places for connections.
+    pub door: Arc<Door>,
     /// Time for requests in flight after the order to stop.
     pub drain_timeout: Duration,
 }
@@ -49,27 +49,33 @@ impl Listener {
     }
 
     async fn accept(&self, connections: &mut JoinSet<()>, shutdown: ShutdownWatch) {
-        let permits = Arc::new(Semaphore::new(self.connections_max));
         let mut stopping = shutdown.clone();
         loop {
-            // At the cap, new connections wait in the system's queue.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             };
             match accepted {
                 Ok((tcp, peer)) => {
+                    // A network over its number is hung up on, which costs next to nothing.
+                    let Some(seat) = self.door.enter(peer.ip()) else { continue };
+                    // Meanwhile, further connections wait in the system's queue.
+                    let seat = tokio::select! {
+                        seat = self.door.seat(seat) => seat,
+                        _ = stopping.wait_for(|stopping| *stopping) => return,
+                    };
                     let serving = serve_connection(
                         Arc::clone(&self.gateway),
                         self.tls.clone(),
                         tcp,
-                        peer,
+                        (peer, seat.guest()),
                         shutdown.clone(),
                     );
                     connections.spawn(async move {
-                        serving.await;
-                        drop(permit);
+                        tokio::select! {
+                            () = serving => {}
+                            () = seat.wanted() => debug!(%peer, "hung up on, to make room"),
+                        }
                     });
                     while connections.try_join_next().is_some() {}
                 }
@@ -86,16 +92,15 @@ async fn serve_connection(
     gateway: Arc<Gateway>,
     tls: Option<TlsAcceptor>,
     tcp: TcpStream,
-    peer: SocketAddr,
+    from: (SocketAddr, Arc<Guest>),
     shutdown: ShutdownWatch,
 ) {
-    let _open = gateway.metrics.proxy.connection();
     if let Err(error) = tcp.set_nodelay(true) {
         debug!(%error, "no TCP_NODELAY");
     }
     match tls {
-        None => serve_http1(gateway, tcp, peer, false, &shutdown).await,
-        Some(tls) => serve_tls(gateway, &tls, tcp, peer, &shutdown).await,
+        None => serve_http1(gateway, tcp, from, false, &shutdown).await,
+        Some(tls) => serve_tls(gateway, &tls, tcp, from, &shutdown).await,
     }
 }
 
@@ -103,7 +108,7 @@ async fn serve_tls(
     gateway: Arc<Gateway>,
     tls: &TlsAcceptor,
     tcp: TcpStream,
-    peer: SocketAddr,
+    (peer, guest): (SocketAddr, Arc<Guest>),
     shutdown: &ShutdownWatch,
 ) {
     let head_timeout = gateway.timeouts.head;
@@ -119,18 +124,18 @@ async fn serve_tls(
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        let app = Arc::new(ClientConnection::new(gateway, peer, true, None));
-        let connection = Connection::http2(stream, peer, head_timeout);
+        let connection = Connection::http2(stream, peer, gateway.terms(peer));
+        let app = Arc::new(ClientConnection::new(gateway, peer, guest, true, None));
         app.process_new(Box::new(connection), shutdown).await;
     } else {
-        serve_http1(gateway, stream, peer, true, shutdown).await;
+        serve_http1(gateway, stream, (peer, guest), true, shutdown).await;
     }
 }
 
 async fn serve_http1<S>(
     gateway: Arc<Gateway>,
     stream: S,
-    peer: SocketAddr,
+    (peer, guest): (SocketAddr, Arc<Guest>),
     tls: bool,
     shutdown: &ShutdownWatch,
 ) where
@@ -143,7 +148,7 @@ async fn serve_http1<S>(
         + 'static,
 {
     let watch = Arc::new(HeadWatch::default());
-    let app = Arc::new(ClientConnection::new(gateway, peer, tls, Some(Arc::clone(&watch))));
-    let connection = Connection::http1(stream, peer, watch);
+    let connection = Connection::http1(stream, peer, Arc::clone(&watch), gateway.terms(peer));
+    let app = Arc::new(ClientConnection::new(gateway, peer, guest, tls, Some(watch)));
     app.process_new(Box::new(connection), shutdown).await;
 }

@@ -4,13 +4,44 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
+/// Why fedgate ended a connection before its time, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyEnd {
+    /// More HTTP/2 frames than anybody needs who only asks for something.
+    ControlFrames,
+    /// It gave way to another one.
+    MadeRoom,
+    /// Its network had all the connections it may have.
+    NetworkFull,
+    /// More HTTP/2 requests taken back than anybody has reason to.
+    Resets,
+    /// An HTTP/2 frame was incomplete for too long.
+    SlowFrame,
+    /// What fedgate had to say was not read.
+    Unread,
+}
+
+impl EarlyEnd {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::ControlFrames => "control_frames",
+            Self::MadeRoom => "made_room",
+            Self::NetworkFull => "network_full",
+            Self::Resets => "resets",
+            Self::SlowFrame => "slow_frame",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 /// The shell's metric families.
 #[derive(Clone, Debug)]
 pub struct ProxyMetrics {
     connections: IntGauge,
+    early_ends: IntCounterVec,
     /// Requests being worked on.
     pub in_flight: IntGauge,
-    /// Memory held by request bodies, in bytes.
+    /// Memory held by requests' heads and bodies, in bytes.
     pub body_bytes: IntGauge,
     /// TLS handshakes that failed or took too long.
     pub failed_handshakes: prometheus::IntCounter,
@@ -36,10 +67,17 @@ impl ProxyMetrics {
                 "fedgate_connections",
                 "Connections from other servers that are open",
             )?,
+            early_ends: IntCounterVec::new(
+                Opts::new(
+                    "fedgate_connections_ended_early_total",
+                    "Connections that fedgate ended to protect itself, by the reason",
+                ),
+                &["reason"],
+            )?,
             in_flight: IntGauge::new("fedgate_requests_in_flight", "Requests being worked on")?,
             body_bytes: IntGauge::new(
                 "fedgate_request_body_bytes",
-                "Memory held by request bodies, in bytes",
+                "Memory held by request bodies and the heads before them, in bytes",
             )?,
             failed_handshakes: prometheus::IntCounter::new(
                 "fedgate_tls_handshake_failures_total",
@@ -61,6 +99,7 @@ impl ProxyMetrics {
             )?,
         };
         registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.early_ends.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.body_bytes.clone()))?;
         registry.register(Box::new(metrics.failed_handshakes.clone()))?;
@@ -74,6 +113,11 @@ impl ProxyMetrics {
     pub fn connection(&self) -> OpenConnection {
         self.connections.inc();
         OpenConnection(self.connections.clone())
+    }
+
+    /// Counts a connection that is ended before its time.
+    pub fn ended_early(&self, why: EarlyEnd) {
+        self.early_ends.with_label_values(&[why.label()]).inc();
     }
 
     /// Counts a response of the homeserver.

@@ -118,6 +118,12 @@ impl Record {
         self.homeserver_status = Some(status);
     }
 
+    /// Whether nobody has said what becomes of it: it ended with its connection, which made room for
+    /// another one, or was still there when fedgate stopped.
+    const fn is_open(&self) -> bool {
+        self.refusal.is_none() && !self.answered && self.homeserver_status.is_none()
+    }
+
     fn verdict(&self) -> Verdict {
         match (&self.refusal, &self.observed) {
             (Some(refusal), _) => Verdict::Refused(refusal.rejection),
@@ -168,6 +174,9 @@ impl Record {
 /// uncounted, the end is the drop.
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.is_open() {
+            self.refused(Refusal::new(Rejection::Overloaded, "its connection had to end"));
+        }
         let (verdict, took) = (self.verdict(), self.started.elapsed());
         self.metrics.proxy.in_flight.dec();
         self.metrics.proxy.request_took(took);

@@ -22,8 +22,17 @@ const DEADLINE: Duration = Duration::from_millis(300);
 const LONG: usize = 500;
 const SETTINGS_OF_LIMITS: &str = "[limits]\nhead_timeout = \"300ms\"\nbody_timeout = \"300ms\"\n";
 
+/// A body must keep a pace that no drip keeps; the time for all of it would be long enough.
+const SETTINGS_OF_PACE: &str = "[limits]\nbody_rate_min = \"4 KiB\"\nbody_rate_grace = \"300ms\"\n";
+/// Both ways in which a body can be late.
+const SETTINGS_OF_BODY: [&str; 2] = [SETTINGS_OF_LIMITS, SETTINGS_OF_PACE];
+
 async fn strict_gate(homeserver: &Homeserver, tls: bool) -> Gate {
-    let options = GateOptions { tls, settings: SETTINGS_OF_LIMITS, ..GateOptions::default() };
+    gate_with(homeserver, tls, SETTINGS_OF_LIMITS).await
+}
+
+async fn gate_with(homeserver: &Homeserver, tls: bool, settings: &'static str) -> Gate {
+    let options = GateOptions { tls, settings, ..GateOptions::default() };
     Gate::start_with(homeserver, options).await
 }
 
@@ -118,8 +127,14 @@ async fn a_second_head_on_a_connection_has_the_same_deadline() {
 
 #[tokio::test]
 async fn a_dripped_body_is_ended_on_http1() {
+    for settings in SETTINGS_OF_BODY {
+        drip_body_on_http1(settings).await;
+    }
+}
+
+async fn drip_body_on_http1(settings: &'static str) {
     let homeserver = Homeserver::start().await;
-    let gate = strict_gate(&homeserver, false).await;
+    let gate = gate_with(&homeserver, false, settings).await;
     let origin = gate.origin("origin.example");
     let target = "/_matrix/federation/v1/send/1";
     let body = format!("{{\"a\":\"{}\"}}", "x".repeat(LONG));
@@ -141,8 +156,14 @@ async fn a_dripped_body_is_ended_on_http1() {
 
 #[tokio::test]
 async fn a_dripped_body_is_ended_on_http2() {
+    for settings in SETTINGS_OF_BODY {
+        drip_body_on_http2(settings).await;
+    }
+}
+
+async fn drip_body_on_http2(settings: &'static str) {
     let homeserver = Homeserver::start().await;
-    let gate = strict_gate(&homeserver, true).await;
+    let gate = gate_with(&homeserver, true, settings).await;
     let origin = gate.origin("origin.example");
     let target = "/_matrix/federation/v1/send/1";
     let body = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(LONG)));

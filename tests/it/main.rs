@@ -17,6 +17,7 @@ mod admin;
 mod bodies;
 mod deadlines;
 mod events;
+mod floods;
 mod forwarding;
 mod framing;
 mod keys;

@@ -74,15 +74,20 @@ fn is_same(host: &str, port: u16, own: SocketAddr) -> bool {
 }
 
 fn bodies(config: &Config, reader: &mut Reader<'_>) {
-    let (body, buffered) = (config.limits.body_bytes_max, config.limits.buffered_bytes_max);
-    if buffered < body {
+    let limits = &config.limits;
+    let body = limits.body_bytes_max;
+    let budgets = [
+        ("limits.buffered_bytes_max", limits.buffered_bytes_max),
+        ("limits.buffered_bytes_max_per_network", limits.buffered_bytes_max_per_network),
+    ];
+    for (name, buffered) in budgets.into_iter().filter(|(_, buffered)| *buffered < body) {
         reader.error_at(
-            "limits.buffered_bytes_max",
+            name,
             format!(
-                "limits.buffered_bytes_max ({buffered} bytes) is below limits.body_bytes_max ({body} \
-                 bytes): the largest requests could never pass"
+                "{name} ({buffered} bytes) is below limits.body_bytes_max ({body} bytes): the largest \
+                 requests could never pass"
             ),
-            format!("set limits.buffered_bytes_max to {body} or more"),
+            format!("set {name} to {body} or more"),
         );
     }
 }

@@ -28,8 +28,10 @@ const MEMBERSHIP_REFUSED: &str = "The event is of another room, type, membership
     the answer says what is wrong. The sender's doing.";
 const OTHER_PATH: &str =
     "Not a federation path; `listen.other_paths = \"forward\"` lets such pass.";
-const OVERLOADED: &str = "All of `limits.buffered_bytes_max` is in use by bodies that are arriving, or all memory \
-    for a notary's answers by those being read; the log line says which.";
+const OVERLOADED: &str = "All of `limits.buffered_bytes_max` is in use and this request gave way, its connection gave \
+    way to another, or all memory for a notary's answers is in use; the log line says which.";
+const RATE_LIMITED: &str = "One network asks the notary for more than 100 servers a second, or its requests hold \
+    `limits.buffered_bytes_max_per_network`; the log line says which.";
 const TARGET_REFUSED: &str = "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \
     path, and a proxy that rewrites it breaks the signature.";
 const TRANSACTION_REFUSED: &str = "More than 50 PDUs or 100 EDUs, or no arrays of them; the answer says which. The \
@@ -46,7 +48,9 @@ impl Rejection {
             Self::BodyForbidden => "GET, HEAD, DELETE and OPTIONS carry no body in federation.",
             Self::BodyNotJson => "Empty or broken body, or not UTF-8. The sender's doing.",
             Self::BodyNotObject => "Matrix bodies are JSON objects. The sender's doing.",
-            Self::BodyTimeout => "Slow or stuck sender; `limits.body_timeout` sets the bound.",
+            Self::BodyTimeout => {
+                "Slow or stuck sender; `limits.body_timeout` and `limits.body_rate_min` set the bounds."
+            }
             Self::BodyTooLarge => "Over `limits.body_bytes_max`. No homeserver takes more.",
             Self::ClientGone => CLIENT_GONE,
             Self::ContentEncoding => "Signatures cover plain JSON; nobody compresses requests.",
@@ -73,7 +77,7 @@ impl Rejection {
             Self::MethodNotAllowed => "The path exists, with another method.",
             Self::OtherPath => OTHER_PATH,
             Self::Overloaded => OVERLOADED,
-            Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
+            Self::RateLimited => RATE_LIMITED,
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => TARGET_REFUSED,
             Self::TransactionRefused => TRANSACTION_REFUSED,

@@ -10,7 +10,7 @@ use http_body_util::combinators::BoxBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::OWN_NAME;
@@ -46,6 +46,15 @@ pub struct Client {
 impl Client {
     pub async fn plain(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        Self { wire: Box::new(tcp), buffer: BytesMut::new() }
+    }
+
+    /// A connection from the loopback address `source`.
+    pub async fn plain_from(source: &str, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        let tcp = socket.connect(address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         Self { wire: Box::new(tcp), buffer: BytesMut::new() }
     }

@@ -8,12 +8,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::client::tls_stream;
-use super::http2::{END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, frame};
-
-const DATA: u8 = 0;
-const RST_STREAM: u8 = 3;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+use super::http2::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame,
+};
 
 /// What became of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +52,13 @@ impl H2Raw {
         self.frame(DATA, if end { END_STREAM } else { 0 }, stream, bytes).await;
     }
 
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let bytes = frame(kind, flags, stream, payload);
         self.write(&bytes).await;
     }
 
     /// A gate that has hung up already shows in the outcome.
-    async fn write(&mut self, bytes: &[u8]) {
+    pub async fn write(&mut self, bytes: &[u8]) {
         let _hung_up = self.tls.write_all(bytes).await;
         let _hung_up = self.tls.flush().await;
     }

@@ -1,0 +1,109 @@
+//! One attack after the other, with known servers at work meanwhile.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::flood::ATTACKS;
+use super::gate::Gate;
+use super::report::{Figures, Quiet, Row, report};
+
+/// How long an attack goes on before anything is measured.
+const RAMP: Duration = Duration::from_secs(2);
+/// How long afterwards the processor time is looked at.
+const REST: Duration = Duration::from_secs(3);
+
+struct Options {
+    fedgate: PathBuf,
+    seconds: u64,
+    only: Option<String>,
+    write: bool,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Self {
+        let mut options =
+            Self { fedgate: PathBuf::from("fedgate"), seconds: 20, only: None, write: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--fedgate" => options.fedgate = PathBuf::from(words.next().unwrap()),
+                "--only" => options.only = words.next().map(|name| (*name).to_owned()),
+                "--quick" => options.seconds = 5,
+                "--write" => options.write = true,
+                other => panic!("{other} is no option"),
+            }
+        }
+        options
+    }
+}
+
+pub async fn run(words: &[&str]) {
+    let options = Options::parse(words);
+    let gate = Gate::start(&options.fedgate).await;
+    let time = Duration::from_secs(options.seconds);
+    // Whatever is made once only is made now.
+    peers(&gate, Duration::from_secs(2)).await;
+    let before = gate.cpu_seconds();
+    let figures = peers(&gate, time).await;
+    let quiet = Quiet {
+        memory_mib: gate.memory_mib("VmRSS"),
+        cpu_seconds: gate.cpu_seconds() - before,
+        figures,
+    };
+    println!("quiet: {quiet:?}");
+    let mut rows = Vec::new();
+    for (name, _, what) in ATTACKS {
+        if options.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            continue;
+        }
+        for spread in ["one", "many"] {
+            let row = attack(&gate, time, name, spread).await;
+            println!("{name}, {spread}: {row:?}");
+            rows.push((what, spread, row));
+        }
+    }
+    report(&quiet, &rows, options.seconds, options.write);
+}
+
+async fn attack(gate: &Gate, time: Duration, name: &str, spread: &str) -> Row {
+    gate.forget_peak();
+    let before = gate.cpu_seconds();
+    let attack_time = RAMP + time + Duration::from_secs(1);
+    let flooding = child(gate, "flood", attack_time, &[name, spread]);
+    let measuring = async {
+        sleep(RAMP).await;
+        peers(gate, time).await
+    };
+    let (attack, figures) = tokio::join!(flooding, measuring);
+    let cpu_seconds = gate.cpu_seconds() - before;
+    let peak_mib = gate.memory_mib("VmHWM");
+    // What the attack has left is cleared away first.
+    sleep(REST).await;
+    let before = gate.cpu_seconds();
+    sleep(REST).await;
+    let cpu_after = (gate.cpu_seconds() - before) / REST.as_secs_f64();
+    let after_mib = gate.memory_mib("VmRSS");
+    let attack = attack.trim().to_owned();
+    Row { peak_mib, after_mib, cpu_seconds, cpu_after, figures, attack }
+}
+
+async fn peers(gate: &Gate, time: Duration) -> Figures {
+    Figures::parse(&child(gate, "peers", time, &[]).await)
+}
+
+/// This program again, in another role; what it printed.
+async fn child(gate: &Gate, role: &str, time: Duration, more: &[&str]) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .arg(role)
+        .arg(gate.address.to_string())
+        .arg(&gate.ca_file)
+        .arg(time.as_secs_f64().to_string())
+        .args(more)
+        .stderr(Stdio::inherit());
+    let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    String::from_utf8(done.stdout).unwrap()
+}

@@ -1,0 +1,137 @@
+//! The table, and which of its figures miss the goals.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// The goals: `notes` say 512 MiB, 99.9 % and twice the quiet time.
+const MEMORY_MIB_MAX: f64 = 512.0;
+const SUCCESS_PERCENT_MIN: f64 = 99.9;
+const RATIO_MAX: f64 = 2.0;
+/// A core is at rest below this.
+const CPU_AFTER_MAX: f64 = 0.05;
+
+const BEGIN: &str = "<!-- attack:begin -->\n";
+const END: &str = "<!-- attack:end -->\n";
+
+/// What known servers had.
+#[derive(Debug)]
+pub struct Figures {
+    asked: u64,
+    answered: u64,
+    p50_us: f64,
+    p99_us: f64,
+    /// What went wrong, and how often.
+    failed: String,
+}
+
+impl Figures {
+    /// Reads what `peers` prints.
+    pub fn parse(text: &str) -> Self {
+        let mut words = text.trim().splitn(5, ' ');
+        let mut next = || words.next().expect(text).to_owned();
+        Self {
+            asked: next().parse().unwrap(),
+            answered: next().parse().unwrap(),
+            p50_us: next().parse().unwrap(),
+            p99_us: next().parse().unwrap(),
+            failed: next(),
+        }
+    }
+
+    fn success_percent(&self) -> f64 {
+        self.answered as f64 * 100.0 / self.asked as f64
+    }
+}
+
+/// Before any attack.
+#[derive(Debug)]
+pub struct Quiet {
+    pub memory_mib: f64,
+    pub cpu_seconds: f64,
+    pub figures: Figures,
+}
+
+/// During one attack, and after it.
+#[derive(Debug)]
+pub struct Row {
+    pub peak_mib: f64,
+    pub after_mib: f64,
+    pub cpu_seconds: f64,
+    /// Of one core.
+    pub cpu_after: f64,
+    pub figures: Figures,
+    /// What the attackers got done.
+    pub attack: String,
+}
+
+/// Prints the table, and writes it among the results.
+pub fn report(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64, write: bool) {
+    let section = section(quiet, rows, seconds);
+    println!("\n{section}");
+    if write {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = match (text.find(BEGIN), text.find(END)) {
+            (Some(begin), Some(end)) => {
+                format!("{}{BEGIN}{section}{}", &text[..begin], &text[end..])
+            }
+            _ => format!("{text}\n{BEGIN}{section}{END}"),
+        };
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+fn section(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64) -> String {
+    let commit = output("git", &["describe", "--always", "--dirty"]);
+    let day = output("date", &["-u", "+%F"]);
+    let cores = std::thread::available_parallelism().unwrap();
+    let mut text = format!(
+        "## Under attack\n\n`benches/attack/run --write`: {day}, commit {commit}, {cores} cores, shared \
+         by fedgate, the known servers, the attackers and the homeserver stand-in. Known servers send \
+         100 signed requests a second over TLS, GET and PUT by turns, on kept connections of 8 networks; \
+         one of them begins a new connection after every ten. Each row is {seconds} s, from one /24 or \
+         from many; `!` marks what misses a goal: at most {MEMORY_MIB_MAX} MiB, at least \
+         {SUCCESS_PERCENT_MIN} % answered with 200, p99 at most {RATIO_MAX} times the quiet one, and \
+         a processor at rest afterwards.\n\n\
+         | attack | networks | MiB at most | MiB after | CPU s | CPU after | success | p50 ms | p99 ms | p99 to quiet |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+    );
+    let figures = &quiet.figures;
+    let ms = |us: f64| us / 1_000.0;
+    let _infallible = writeln!(
+        text,
+        "| none | | {:.0} | | {:.1} | | {:.2} % | {:.1} | {:.1} | 1 |",
+        quiet.memory_mib,
+        quiet.cpu_seconds,
+        figures.success_percent(),
+        ms(figures.p50_us),
+        ms(figures.p99_us)
+    );
+    for (what, spread, row) in rows {
+        let ratio = row.figures.p99_us / quiet.figures.p99_us;
+        let success = row.figures.success_percent();
+        let mark = |misses: bool| if misses { " !" } else { "" };
+        let _infallible = writeln!(
+            text,
+            "| {what} | {spread} | {:.0}{} | {:.0} | {:.1} | {:.0} %{} | {success:.2} %{} | {:.1} | {:.1} | {ratio:.1}{} |",
+            row.peak_mib,
+            mark(row.peak_mib > MEMORY_MIB_MAX),
+            row.after_mib,
+            row.cpu_seconds,
+            row.cpu_after * 100.0,
+            mark(row.cpu_after > CPU_AFTER_MAX),
+            mark(success < SUCCESS_PERCENT_MIN),
+            ms(row.figures.p50_us),
+            ms(row.figures.p99_us),
+            mark(ratio > RATIO_MAX)
+        );
+    }
+    text
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let done = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}

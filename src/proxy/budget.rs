@@ -1,0 +1,306 @@
+//! The memory that requests may hold before they are verified, and until they are answered: one budget
+//! for all, and a part of it for each client network (threat R2).
+//!
+//! Bytes are taken as they arrive. Where there is no room left, the network that holds most gives way
+//! to one that holds less: its largest request that is still arriving is given up. A flood, from
+//! however many networks, leaves everybody else as much as each of its networks has.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+
+use super::client::is_trusted;
+use super::metrics::ProxyMetrics;
+use crate::proto::ClientNetwork;
+
+/// The memory all requests may hold at one time.
+#[derive(Clone, Debug)]
+pub struct MemoryBudget(Arc<Shared>);
+
+/// How much there is, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For all.
+    pub in_all: usize,
+    /// For one client network.
+    pub per_network: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bounds: Bounds,
+    trusted: Vec<IpNet>,
+    state: Mutex<State>,
+    metrics: ProxyMetrics,
+}
+
+/// Whose share it is; `None` for all trusted proxies that name no client: they are strangers to each
+/// other, and only the budget for all holds for them.
+type Holder = Option<ClientNetwork>;
+
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    next: u64,
+    holders: HashMap<Holder, Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    shares: HashMap<u64, Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    bytes: usize,
+    /// Told when the bytes are taken away; `None` once they are there to stay.
+    yields: Option<Arc<Notify>>,
+}
+
+/// Why there is no room for more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// This client's network has all it may have.
+    Network,
+    /// All is in use, and nobody holds more than this client's network.
+    All,
+    /// What was taken has been given to somebody with less.
+    Yielded,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "this client's network holds all the memory it may",
+            Self::All => "all memory for requests is in use",
+            Self::Yielded => "gave way to clients that hold less memory",
+        })
+    }
+}
+
+impl MemoryBudget {
+    /// A budget, shown in `metrics`. Clients among `trusted` have no networks.
+    pub fn new(bounds: Bounds, trusted: Vec<IpNet>, metrics: ProxyMetrics) -> Self {
+        let state = Mutex::default();
+        Self(Arc::new(Shared { bounds, trusted, state, metrics }))
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.lock().used
+    }
+
+    /// An empty share for one request of `client`.
+    pub fn share(&self, client: IpAddr) -> Share {
+        let holder = (!is_trusted(client, &self.0.trusted)).then(|| ClientNetwork::of(client));
+        Share { budget: self.clone(), holder, id: None, yields: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, state: &State) {
+        self.0.metrics.body_bytes.set(i64::try_from(state.used).unwrap_or(i64::MAX));
+    }
+}
+
+impl State {
+    /// Makes room for `bytes` more of `holder`, at the cost of those who hold more than it will.
+    fn make_room(&mut self, holder: Holder, bytes: usize, in_all: usize) -> Result<(), NoRoom> {
+        let held = self.holders.get(&holder).map_or(0, |held| held.bytes).saturating_add(bytes);
+        while self.used.saturating_add(bytes) > in_all {
+            let largest = self
+                .holders
+                .values_mut()
+                .filter(|other| other.bytes > held && other.largest().is_some())
+                .max_by_key(|other| other.bytes)
+                .ok_or(NoRoom::All)?;
+            self.used -= largest.give_way();
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    /// The largest share that is not there to stay.
+    fn largest(&self) -> Option<u64> {
+        let open = self.shares.iter().filter(|(_, taken)| taken.yields.is_some());
+        open.max_by_key(|(_, taken)| taken.bytes).map(|(id, _)| *id)
+    }
+
+    /// Takes the largest share away; how many bytes that were.
+    fn give_way(&mut self) -> usize {
+        let Some(taken) = self.largest().and_then(|id| self.shares.remove(&id)) else { return 0 };
+        if let Some(yields) = taken.yields {
+            yields.notify_one();
+        }
+        self.bytes -= taken.bytes;
+        taken.bytes
+    }
+}
+
+/// What one request holds; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: MemoryBudget,
+    holder: Holder,
+    /// Under what it stands in the budget; `None` before anything was taken.
+    id: Option<u64>,
+    yields: Arc<Notify>,
+}
+
+impl Share {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// There is no room; nothing was taken then.
+    pub fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let Bounds { in_all, per_network } = self.budget.0.bounds;
+        let mut state = self.budget.lock();
+        let held = state.holders.get(&self.holder);
+        if self.id.is_some_and(|id| held.is_none_or(|held| !held.shares.contains_key(&id))) {
+            return Err(NoRoom::Yielded);
+        }
+        let held = held.map_or(0, |held| held.bytes);
+        if self.holder.is_some() && held.saturating_add(bytes) > per_network {
+            return Err(NoRoom::Network);
+        }
+        if state.used.saturating_add(bytes) > in_all {
+            state.make_room(self.holder, bytes, in_all)?;
+        }
+        let id = *self.id.get_or_insert_with(|| {
+            state.next += 1;
+            state.next
+        });
+        state.used += bytes;
+        let held = state.holders.entry(self.holder).or_default();
+        held.bytes += bytes;
+        let fresh = || Taken { bytes: 0, yields: Some(Arc::clone(&self.yields)) };
+        held.shares.entry(id).or_insert_with(fresh).bytes += bytes;
+        self.budget.show(&state);
+        Ok(())
+    }
+
+    /// Waits until what was taken is taken away. One may wait at a time.
+    pub fn yielded(&self) -> impl Future<Output = ()> + Send + use<> {
+        let yields = Arc::clone(&self.yields);
+        async move { yields.notified().await }
+    }
+
+    /// From now on nothing of it is taken away: the request is complete.
+    ///
+    /// # Errors
+    /// It has been taken away already.
+    pub fn keep(&mut self) -> Result<(), NoRoom> {
+        let Some(id) = self.id else { return Ok(()) };
+        let mut state = self.budget.lock();
+        let held = state.holders.get_mut(&self.holder);
+        let taken = held.and_then(|held| held.shares.get_mut(&id)).ok_or(NoRoom::Yielded)?;
+        taken.yields = None;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut state = self.budget.lock();
+        let Some(held) = state.holders.get_mut(&self.holder) else { return };
+        let Some(taken) = held.shares.remove(&id) else { return };
+        held.bytes -= taken.bytes;
+        if held.shares.is_empty() {
+            state.holders.remove(&self.holder);
+        }
+        state.used -= taken.bytes;
+        self.budget.show(&state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn budget(in_all: usize, per_network: usize) -> MemoryBudget {
+        let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
+        let trusted = vec!["127.0.0.0/8".parse().unwrap()];
+        MemoryBudget::new(Bounds { in_all, per_network }, trusted, metrics)
+    }
+
+    fn share(budget: &MemoryBudget, client: &str) -> Share {
+        budget.share(client.parse().unwrap())
+    }
+
+    #[test]
+    fn r2_what_was_taken_comes_back() {
+        let budget = budget(100, 100);
+        let mut one = share(&budget, "192.0.2.1");
+        assert_eq!(one.take(60), Ok(()));
+        assert_eq!(one.take(40), Ok(()));
+        assert_eq!(budget.used(), 100);
+        assert_eq!(share(&budget, "192.0.2.1").take(1), Err(NoRoom::Network));
+        assert_eq!(one.take(1), Err(NoRoom::Network));
+        drop(one);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.lock().holders.len(), 0, "nothing is remembered of who is gone");
+    }
+
+    #[test]
+    fn r2_a_network_has_its_part_and_no_more() {
+        let budget = budget(100, 50);
+        let mut shares: Vec<_> =
+            ["192.0.2.1", "192.0.2.250"].map(|ip| share(&budget, ip)).into_iter().collect();
+        assert_eq!(shares[0].take(30), Ok(()));
+        assert_eq!(shares[1].take(21), Err(NoRoom::Network));
+        assert_eq!(shares[1].take(20), Ok(()));
+        assert_eq!(share(&budget, "2001:db8::1").take(50), Ok(()));
+        // A trusted proxy that names nobody is not one network.
+        let mut proxy = share(&budget, "127.0.0.1");
+        assert_eq!(proxy.take(50), Ok(()));
+        assert_eq!(proxy.take(1), Err(NoRoom::All));
+    }
+
+    #[test]
+    fn r2_the_network_that_holds_most_gives_way_to_one_that_holds_less() {
+        let budget = budget(100, 60);
+        let mut small = share(&budget, "198.51.100.1");
+        let mut flood = [share(&budget, "192.0.2.1"), share(&budget, "192.0.2.2")];
+        assert_eq!(flood[0].take(20), Ok(()));
+        assert_eq!(flood[1].take(40), Ok(()));
+        let mut other = share(&budget, "203.0.113.1");
+        assert_eq!(other.take(40), Ok(()));
+        assert_eq!(budget.used(), 100);
+        assert_eq!(small.take(10), Ok(()), "the larger one of the flood went");
+        assert!(flood[1].yielded().now_or_never().is_some());
+        assert!(flood[0].yielded().now_or_never().is_none());
+        assert_eq!(flood[1].take(1), Err(NoRoom::Yielded));
+        assert_eq!(flood[1].keep(), Err(NoRoom::Yielded));
+        assert_eq!(budget.used(), 70);
+        drop(flood);
+        assert_eq!(budget.used(), 50);
+    }
+
+    #[test]
+    fn r2_nobody_gives_way_to_an_equal_or_when_complete() {
+        let budget = budget(100, 100);
+        let mut one = share(&budget, "192.0.2.1");
+        assert_eq!(one.take(50), Ok(()));
+        let mut two = share(&budget, "198.51.100.1");
+        assert_eq!(two.take(50), Ok(()));
+        assert_eq!(two.take(1), Err(NoRoom::All), "both have as much");
+        assert_eq!((one.keep(), two.keep()), (Ok(()), Ok(())));
+        assert_eq!(share(&budget, "203.0.113.1").take(1), Err(NoRoom::All), "both are complete");
+        assert_eq!(budget.used(), 100);
+    }
+}

@@ -1,0 +1,310 @@
+//! Who may hold a connection. Each client network has its number; and when all places are taken, those
+//! who have shown no valid signature give way to who comes, so that a flood of idle or slow
+//! connections cannot keep known servers out (threats R1 and R2).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::client::is_trusted;
+use super::metrics::{EarlyEnd, OpenConnection, ProxyMetrics};
+use crate::proto::ClientNetwork;
+
+/// How long to wait for a place before looking again who could give way: everybody may be at work.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// One part in so many of all strangers is told to leave at one time: looking for them means looking at
+/// all connections, which a flood of new ones must not cost each time.
+const PART_LEAVING: usize = 64;
+
+/// The places for connections.
+#[derive(Debug)]
+pub struct Door {
+    places_max: usize,
+    per_network: usize,
+    trusted: Vec<IpNet>,
+    places: Arc<Semaphore>,
+    /// Counts what happens, to tell what was earlier.
+    ticks: AtomicU64,
+    state: Mutex<State>,
+    metrics: ProxyMetrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    networks: HashMap<ClientNetwork, usize>,
+    guests: HashMap<u64, Arc<Guest>>,
+}
+
+/// What is known of the other side of a connection.
+#[derive(Debug)]
+pub struct Guest {
+    door: Arc<Door>,
+    /// A valid signature has come over this connection, or it is a trusted proxy's.
+    is_known: AtomicBool,
+    /// Verified requests that are being served.
+    at_work: AtomicUsize,
+    /// When the last of them ended, or when it came.
+    since: AtomicU64,
+    is_leaving: AtomicBool,
+    leave: Notify,
+}
+
+/// A connection's place; free again when it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    id: u64,
+    network: Option<ClientNetwork>,
+    guest: Arc<Guest>,
+    place: Option<OwnedSemaphorePermit>,
+    _open: OpenConnection,
+}
+
+impl Door {
+    /// So many places, and so many for each network. `trusted` proxies bring many clients: they have
+    /// no number of their own, and are known.
+    pub fn new(
+        places_max: usize,
+        per_network: usize,
+        trusted: Vec<IpNet>,
+        metrics: ProxyMetrics,
+    ) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(places_max.min(Semaphore::MAX_PERMITS)));
+        let (ticks, state) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { places_max, per_network, trusted, places, ticks, state, metrics })
+    }
+
+    /// Lets a connection from `peer` in; `None` when its network has all the connections it may have.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
+        let is_known = is_trusted(peer.to_canonical(), &self.trusted);
+        let network = (!is_known).then(|| ClientNetwork::of(peer));
+        let id = self.tick();
+        let mut state = self.lock();
+        if let Some(network) = network {
+            let count = state.networks.entry(network).or_default();
+            if *count >= self.per_network {
+                drop(state);
+                self.metrics.ended_early(EarlyEnd::NetworkFull);
+                return None;
+            }
+            *count += 1;
+        }
+        let guest = Arc::new(Guest {
+            door: Arc::clone(self),
+            is_known: AtomicBool::new(is_known),
+            at_work: AtomicUsize::new(0),
+            since: AtomicU64::new(id),
+            is_leaving: AtomicBool::new(false),
+            leave: Notify::new(),
+        });
+        state.guests.insert(id, Arc::clone(&guest));
+        drop(state);
+        Some(Seat { id, network, guest, place: None, _open: self.metrics.connection() })
+    }
+
+    /// Waits for a place for `seat`; when there is none, somebody else has to leave.
+    pub async fn seat(&self, mut seat: Seat) -> Seat {
+        loop {
+            let place = Arc::clone(&self.places);
+            seat.place = place.try_acquire_owned().ok();
+            if seat.place.is_none() {
+                self.make_room(seat.id);
+                let place = Arc::clone(&self.places).acquire_owned();
+                let place = tokio::time::timeout(ROOM_PAUSE, place).await;
+                seat.place = place.ok().and_then(Result::ok);
+            }
+            if seat.place.is_some() {
+                return seat;
+            }
+        }
+    }
+
+    /// Tells the strangers who came first to leave; without any, the known one who has been idle for
+    /// longest.
+    fn make_room(&self, newcomer: u64) {
+        let state = self.lock();
+        let (known, mut strangers): (Vec<_>, Vec<_>) = state
+            .guests
+            .iter()
+            .filter(|(id, guest)| **id != newcomer && !guest.is_leaving.load(Ordering::Relaxed))
+            .partition(|(_, guest)| guest.is_known.load(Ordering::Relaxed));
+        let count = (self.places_max / PART_LEAVING).max(1);
+        if let Some(last) = strangers.len().checked_sub(1) {
+            strangers.select_nth_unstable_by_key(count.min(last), |(id, _)| **id);
+            for (_, guest) in strangers.iter().take(count) {
+                self.send_away(guest);
+            }
+            return;
+        }
+        let idle = known.iter().filter(|(_, guest)| guest.at_work.load(Ordering::Relaxed) == 0);
+        if let Some((_, guest)) = idle.min_by_key(|(_, guest)| guest.since.load(Ordering::Relaxed))
+        {
+            self.send_away(guest);
+        }
+    }
+
+    fn send_away(&self, guest: &Guest) {
+        guest.is_leaving.store(true, Ordering::Relaxed);
+        guest.leave.notify_one();
+        self.metrics.ended_early(EarlyEnd::MadeRoom);
+    }
+
+    fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// What is known of who sits here.
+    pub fn guest(&self) -> Arc<Guest> {
+        Arc::clone(&self.guest)
+    }
+
+    /// Waits until the place is wanted for somebody else.
+    pub async fn wanted(&self) {
+        self.guest.leave.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.guest.door.lock();
+        state.guests.remove(&self.id);
+        let Some(network) = self.network else { return };
+        if let Some(count) = state.networks.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                state.networks.remove(&network);
+            }
+        }
+    }
+}
+
+impl Guest {
+    /// Notes that a verified request is served: until the returned value is dropped, its connection
+    /// does not give way, and after that not to strangers.
+    #[must_use]
+    pub fn at_work(self: &Arc<Self>) -> AtWork {
+        self.is_known.store(true, Ordering::Relaxed);
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(self))
+    }
+}
+
+/// A verified request that is being served.
+#[derive(Debug)]
+pub struct AtWork(Arc<Guest>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.since.store(self.0.door.tick(), Ordering::Relaxed);
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn door(places: usize, per_network: usize) -> Arc<Door> {
+        let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
+        Door::new(places, per_network, vec!["127.0.0.0/8".parse().unwrap()], metrics)
+    }
+
+    async fn come(door: &Arc<Door>, peer: &str) -> Seat {
+        let seat = door.enter(peer.parse().unwrap()).expect("its network has a place");
+        door.seat(seat).await
+    }
+
+    fn is_wanted(seat: &Seat) -> bool {
+        seat.wanted().now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn r2_a_network_has_so_many_connections() {
+        let door = door(10, 2);
+        let first = come(&door, "192.0.2.1").await;
+        let _second = come(&door, "::ffff:192.0.2.2").await;
+        assert!(door.enter("192.0.2.3".parse().unwrap()).is_none());
+        let _other = come(&door, "198.51.100.1").await;
+        let _proxies = [come(&door, "127.0.0.1").await, come(&door, "127.0.0.1").await];
+        let _third = come(&door, "127.0.0.1").await;
+        drop(first);
+        assert!(door.enter("192.0.2.3".parse().unwrap()).is_some());
+        assert_eq!(door.lock().networks.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r2_the_stranger_who_came_first_gives_way() {
+        let door = door(3, 3);
+        let known = come(&door, "192.0.2.1").await;
+        drop(known.guest().at_work());
+        let strangers = [come(&door, "192.0.2.2").await, come(&door, "192.0.2.3").await];
+        let newcomer = come(&door, "198.51.100.1");
+        let leaving = async {
+            strangers[0].wanted().await;
+            assert!(!is_wanted(&strangers[1]) && !is_wanted(&known));
+            drop(strangers);
+        };
+        let (_newcomer, ()) = tokio::join!(newcomer, leaving);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r2_without_strangers_the_one_idle_for_longest_gives_way_and_none_at_work() {
+        let door = door(3, 3);
+        let seats = [
+            come(&door, "192.0.2.1").await,
+            come(&door, "192.0.2.2").await,
+            come(&door, "192.0.2.3").await,
+        ];
+        let working = seats[0].guest().at_work();
+        drop(seats[2].guest().at_work());
+        drop(seats[1].guest().at_work());
+        let newcomer = come(&door, "198.51.100.1");
+        let mut seats = seats.map(Some);
+        let leaving = async {
+            seats[2].as_ref().unwrap().wanted().await;
+            assert!(
+                !is_wanted(seats[0].as_ref().unwrap()) && !is_wanted(seats[1].as_ref().unwrap())
+            );
+            seats[2] = None;
+        };
+        let (newcomer, ()) = tokio::join!(newcomer, leaving);
+        // All are at work but the last one, who is idle for less time than the first one is busy.
+        let _busy = [seats[1].as_ref().unwrap().guest().at_work(), newcomer.guest().at_work()];
+        let mut next = std::pin::pin!(come(&door, "198.51.100.2"));
+        assert!(next.as_mut().now_or_never().is_none());
+        drop(working);
+        let leaving = async {
+            seats[0].as_ref().unwrap().wanted().await;
+            seats[0] = None;
+        };
+        let (_next, ()) = tokio::join!(next, leaving);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r2_many_strangers_leave_at_once() {
+        let door = door(128, 200);
+        let mut seats = Vec::new();
+        for _ in 0..128 {
+            seats.push(come(&door, "192.0.2.1").await);
+        }
+        let mut newcomer = std::pin::pin!(come(&door, "198.51.100.1"));
+        assert!(newcomer.as_mut().now_or_never().is_none());
+        let wanted: Vec<bool> = seats.iter().map(is_wanted).collect();
+        assert_eq!(wanted.iter().filter(|wanted| **wanted).count(), 2);
+        assert!(wanted[0] && wanted[1], "those who came first");
+    }
+}

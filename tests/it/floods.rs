@@ -1,0 +1,246 @@
+//! Floods: each network has its part, strangers give way to who comes, and known servers are served
+//! all the while (threats R1 to R3).
+
+mod http2;
+mod unread;
+
+use crate::support::{Client, Gate, GateOptions, Homeserver, Origin, within};
+
+/// Takes nothing and asks for no signature.
+const VERSION: &str = "/_matrix/federation/v1/version";
+const SEND: &str = "/_matrix/federation/v1/send/1";
+
+/// Everybody on this machine is a stranger, in the network of its address.
+const NO_PROXIES: &str = "trusted_proxies = []";
+
+async fn gate(homeserver: &Homeserver, listen: &'static str, settings: &'static str) -> Gate {
+    let options = GateOptions { listen, settings, ..GateOptions::default() };
+    Gate::start_with(homeserver, options).await
+}
+
+async fn asks(client: &mut Client) -> u16 {
+    within("an answer", client.request("GET", VERSION, &[], None)).await.status
+}
+
+/// A signed request, whose connection is known from then on.
+async fn asks_signed(client: &mut Client, origin: &Origin) -> u16 {
+    let target = "/_matrix/federation/v1/event/x";
+    let authorization = origin.authorize("GET", target, None);
+    let headers = [("authorization", authorization.as_str())];
+    within("an answer", client.request("GET", target, &headers, None)).await.status
+}
+
+/// The head of a signed request with a body, and the body.
+fn send_request(origin: &Origin, bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let body = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8)).into_bytes();
+    let authorization = origin.authorize("PUT", SEND, Some(&body));
+    let head = format!(
+        "PUT {SEND} HTTP/1.1\r\nHost: gate.example\r\nAuthorization: {authorization}\r\n\
+         Content-Length: {bytes}\r\n\r\n"
+    );
+    (head.into_bytes(), body)
+}
+
+async fn until_metric(gate: &Gate, line: &str, at_least: f64) {
+    within(line, async { while gate.metric(line).await < at_least {} }).await;
+}
+
+fn ended(reason: &str) -> String {
+    format!("fedgate_connections_ended_early_total{{reason=\"{reason}\"}}")
+}
+
+#[tokio::test]
+async fn r2_a_network_has_its_number_of_connections() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, "[limits]\nconnections_max_per_network = 2\n").await;
+    let mut first = Client::plain_from("127.1.0.1", gate.address).await;
+    let mut second = Client::plain_from("127.1.0.2", gate.address).await;
+    assert_eq!((asks(&mut first).await, asks(&mut second).await), (200, 200));
+    let mut third = Client::plain_from("127.1.0.3", gate.address).await;
+    assert!(within("the end", third.is_closed()).await, "hung up on without a word");
+    let mut neighbour = Client::plain_from("127.1.1.1", gate.address).await;
+    assert_eq!(asks(&mut neighbour).await, 200);
+    assert_eq!(gate.metric(&ended("network_full")).await, 1.0);
+    assert_eq!(gate.metric("fedgate_connections").await, 3.0);
+    drop(first);
+    // The place is free again once the gate has noticed.
+    within("a place", async {
+        loop {
+            let mut next = Client::plain_from("127.1.0.4", gate.address).await;
+            next.send(format!("GET {VERSION} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+            if next.answer().await.is_some() {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r2_a_trusted_proxy_has_no_number_of_connections() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, "", "[limits]\nconnections_max_per_network = 1\n").await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(Client::plain(gate.address).await);
+    }
+    for client in &mut clients {
+        assert_eq!(asks(client).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn r2_strangers_of_all_kinds_give_way_and_known_servers_stay() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, "[limits]\nconnections_max = 4\n").await;
+    let origin = gate.origin("origin.example");
+    let mut known = Client::plain_from("127.1.0.1", gate.address).await;
+    assert_eq!(asks_signed(&mut known, &origin).await, 200);
+    // One says nothing, one has begun a head, one a body.
+    let (head, body) = send_request(&origin, 5_000);
+    let silent = Client::plain_from("127.2.0.1", gate.address).await;
+    until_metric(&gate, "fedgate_connections", 2.0).await;
+    let mut slow_head = Client::plain_from("127.2.0.1", gate.address).await;
+    slow_head.send(&head[..20]).await;
+    until_metric(&gate, "fedgate_connections", 3.0).await;
+    let mut slow_body = Client::plain_from("127.2.0.1", gate.address).await;
+    slow_body.send(&[&head, &body[..4_000]].concat()).await;
+    until_metric(&gate, "fedgate_request_body_bytes", 4_000.0).await;
+    for (mut stranger, network) in [(silent, 3), (slow_head, 4), (slow_body, 5)] {
+        let source = format!("127.{network}.0.1");
+        let mut newcomer = Client::plain_from(&source, gate.address).await;
+        assert_eq!(asks_signed(&mut newcomer, &origin).await, 200, "{source}");
+        assert!(within("the end", stranger.is_closed()).await, "{source}");
+        // It stays, and is known now.
+        tokio::spawn(async move { newcomer.until_closed().await });
+    }
+    assert_eq!(gate.metric(&ended("made_room")).await, 3.0);
+    let overloaded =
+        "fedgate_requests_total{endpoint=\"send\",reason=\"overloaded\",verdict=\"refused\"}";
+    assert_eq!(gate.metric(overloaded).await, 1.0);
+    assert_eq!(asks_signed(&mut known, &origin).await, 200, "it was there all the time");
+    // Now all are known: the one who has been idle for longest goes, and that is not this one.
+    let mut last = Client::plain_from("127.6.0.1", gate.address).await;
+    assert_eq!(asks(&mut last).await, 200);
+    assert_eq!(asks_signed(&mut known, &origin).await, 200);
+}
+
+const BUDGETS: &str = "[limits]\nbody_bytes_max = 100000\nbuffered_bytes_max = 300000\n\
+                       buffered_bytes_max_per_network = 150000\n";
+
+/// Sends all of a body of 100,000 bytes but the last one.
+async fn send_most(gate: &Gate, source: &str, origin: &Origin, held_before: f64) -> Client {
+    let (head, body) = send_request(origin, 100_000);
+    let mut client = Client::plain_from(source, gate.address).await;
+    client.send(&[&head[..], &body[..99_999]].concat()).await;
+    until_metric(gate, "fedgate_request_body_bytes", held_before + 99_999.0).await;
+    client
+}
+
+#[tokio::test]
+async fn r2_a_network_holds_its_part_of_the_memory() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, BUDGETS).await;
+    let origin = gate.origin("origin.example");
+    let mut first = send_most(&gate, "127.1.0.1", &origin, 0.0).await;
+    let (head, body) = send_request(&origin, 90_000);
+    let mut second = Client::plain_from("127.1.0.9", gate.address).await;
+    second.send(&[&head[..], &body].concat()).await;
+    let answer = within("an answer", second.answer()).await.unwrap();
+    assert_eq!((answer.status, answer.errcode().as_str()), (429, "M_LIMIT_EXCEEDED"));
+    assert_eq!(answer.headers["retry-after"], "5");
+    first.send(b"}").await;
+    assert_eq!(within("an answer", first.answer()).await.unwrap().status, 200);
+    assert_eq!(gate.metric("fedgate_request_body_bytes").await, 0.0);
+}
+
+#[tokio::test]
+async fn r2_the_network_a_trusted_proxy_names_counts_for_memory() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, "", BUDGETS).await;
+    let origin = gate.origin("origin.example");
+    let (head, body) = send_request(&origin, 90_000);
+    let (most, last) = body.split_at(89_999);
+    let head_end = head.len() - 2;
+    let from = |client: &str| {
+        let named = format!("X-Forwarded-For: {client}\r\n\r\n");
+        [&head[..head_end], named.as_bytes(), most].concat()
+    };
+    let mut first = Client::plain(gate.address).await;
+    first.send(&from("192.0.2.1")).await;
+    until_metric(&gate, "fedgate_request_body_bytes", 89_999.0).await;
+    let mut neighbour = Client::plain(gate.address).await;
+    neighbour.send(&from("192.0.2.2")).await;
+    assert_eq!(within("an answer", neighbour.answer()).await.unwrap().status, 429);
+    let mut other = Client::plain(gate.address).await;
+    other.send(&from("198.51.100.1")).await;
+    for mut client in [first, other] {
+        client.send(last).await;
+        assert_eq!(within("an answer", client.answer()).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn r2_who_holds_most_gives_way_when_all_memory_is_in_use() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, BUDGETS).await;
+    let origin = gate.origin("origin.example");
+    let mut flood = Vec::new();
+    for (n, held) in [(1, 0.0), (2, 100_000.0)] {
+        flood.push(send_most(&gate, &format!("127.{n}.0.1"), &origin, held).await);
+    }
+    let (head, body) = send_request(&origin, 100_000);
+    let mut third = Client::plain_from("127.3.0.1", gate.address).await;
+    third.send(&[&head[..], &body[..98_000]].concat()).await;
+    until_metric(&gate, "fedgate_request_body_bytes", 298_000.0).await;
+    let (head, body) = send_request(&origin, 10_000);
+    let mut known = Client::plain_from("127.4.0.1", gate.address).await;
+    known.send(&[head, body].concat()).await;
+    assert_eq!(within("an answer", known.answer()).await.unwrap().status, 200);
+    // One of the two largest has made room; all others go on.
+    let mut gone = 0;
+    for client in &mut flood {
+        client.send(b"}").await;
+        let answer = within("an answer", client.answer()).await.unwrap();
+        if answer.status == 503 {
+            assert_eq!(answer.errcode(), "M_UNKNOWN");
+            assert_eq!(answer.headers["retry-after"], "5");
+            gone += 1;
+        } else {
+            assert_eq!(answer.status, 200);
+        }
+    }
+    assert_eq!(gone, 1);
+}
+
+#[tokio::test]
+async fn r1_heads_that_are_long_on_their_way_are_held_in_the_same_memory() {
+    let homeserver = Homeserver::start().await;
+    let settings = "[limits]\nbody_bytes_max = 20000\nbuffered_bytes_max = 40000\n\
+                    buffered_bytes_max_per_network = 40000\n";
+    let gate = gate(&homeserver, NO_PROXIES, settings).await;
+    let head = |bytes| format!("GET {VERSION} HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(bytes));
+    let mut first = Client::plain_from("127.1.0.1", gate.address).await;
+    first.send(head(24_000).as_bytes()).await;
+    until_metric(&gate, "fedgate_request_body_bytes", 15_000.0).await;
+    let mut second = Client::plain_from("127.1.0.1", gate.address).await;
+    second.send(head(34_000).as_bytes()).await;
+    let answer = within("an answer", second.answer()).await.unwrap();
+    assert_eq!((answer.status, answer.errcode().as_str()), (429, "M_LIMIT_EXCEEDED"));
+    assert!(within("the end", second.is_closed()).await);
+    first.send(b"\r\n\r\n").await;
+    assert_eq!(within("an answer", first.answer()).await.unwrap().status, 200);
+    assert_eq!(gate.metric("fedgate_request_body_bytes").await, 0.0);
+}
+
+#[tokio::test]
+async fn r1_a_head_over_the_cap_is_not_waited_for() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, "").await;
+    let mut client = Client::plain(gate.address).await;
+    let head = format!("GET {VERSION} HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(100_000));
+    client.send(head.as_bytes()).await;
+    let answer = within("an answer", client.answer()).await.unwrap();
+    assert_eq!(answer.status, 431);
+    assert!(within("the end", client.is_closed()).await);
+}
