@@ -15,14 +15,13 @@ const BEGIN: &str = "<!-- attack:begin -->\n";
 const END: &str = "<!-- attack:end -->\n";
 
 /// What known servers had.
-#[derive(Debug)]
 pub struct Figures {
     asked: u64,
     answered: u64,
     p50_us: f64,
     p99_us: f64,
     /// What went wrong, and how often.
-    failed: String,
+    pub failed: String,
 }
 
 impl Figures {
@@ -45,7 +44,6 @@ impl Figures {
 }
 
 /// Before any attack.
-#[derive(Debug)]
 pub struct Quiet {
     pub memory_mib: f64,
     pub cpu_seconds: f64,
@@ -53,7 +51,6 @@ pub struct Quiet {
 }
 
 /// During one attack, and after it.
-#[derive(Debug)]
 pub struct Row {
     pub peak_mib: f64,
     pub after_mib: f64,
@@ -88,7 +85,7 @@ fn section(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64) -> String {
     let cores = std::thread::available_parallelism().unwrap();
     let mut text = format!(
         "## Under attack\n\n`benches/attack/run --write`: {day}, commit {commit}, {cores} cores, shared \
-         by fedgate, the known servers, the attackers and the homeserver stand-in. Known servers send \
+         by fedgate, the known servers, the homeserver stand-in and the attackers (at the lowest priority). Known servers send \
          100 signed requests a second over TLS, GET and PUT by turns, on kept connections of 8 networks; \
          one of them begins a new connection after every ten. Each row is {seconds} s, from one /24 or \
          from many; `!` marks what misses a goal: at most {MEMORY_MIB_MAX} MiB, at least \

@@ -59,25 +59,30 @@ pub async fn read_body(
     pace: BodyPace,
 ) -> Result<HeldBody, Refusal> {
     let begin = Instant::now();
+    let mut yielded = std::pin::pin!(share.yielded());
     let mut length = 0;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
         let end = pace.end(length);
+        let next = async {
+            let Some(piece) = next_piece(session).await? else { return Ok(None) };
+            if piece.len() > rule.bytes_max().saturating_sub(length) {
+                return Err(rule.overrun());
+            }
+            share.take(piece.len()).await.map_err(refuse_room)?;
+            Ok(Some(piece))
+        };
         let piece = tokio::select! {
             biased;
-            () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
-            piece = tokio::time::timeout_at(begin + end, next_piece(session)) => piece,
+            () = yielded.as_mut() => return Err(refuse_room(NoRoom::Yielded)),
+            piece = tokio::time::timeout_at(begin + end, next) => piece,
         };
         let piece = piece.map_err(|_elapsed| {
             let detail = format_args!("{length} bytes of it after {end:?}");
             Refusal::new(Rejection::BodyTimeout, detail)
         })?;
         let Some(piece) = piece? else { break };
-        if piece.len() > rule.bytes_max().saturating_sub(length) {
-            return Err(rule.overrun());
-        }
-        share.take(piece.len()).map_err(refuse_room)?;
         let read_before = length;
         length += piece.len();
         // A body that comes in one piece is not copied.
@@ -101,7 +106,7 @@ pub async fn read_body(
 pub fn refuse_room(no_room: NoRoom) -> Refusal {
     let rejection = match no_room {
         NoRoom::Network => Rejection::RateLimited,
-        NoRoom::All | NoRoom::Yielded => Rejection::Overloaded,
+        NoRoom::All | NoRoom::Yet | NoRoom::Yielded => Rejection::Overloaded,
     };
     Refusal::new(rejection, no_room).retry_after(OVERLOAD_RETRY_AFTER)
 }

@@ -2,8 +2,9 @@
 //! for all, and a part of it for each client network (threat R2).
 //!
 //! Bytes are taken as they arrive. Where there is no room left, the network that holds most gives way
-//! to one that holds less: its largest request that is still arriving is given up. A flood, from
-//! however many networks, leaves everybody else as much as each of its networks has.
+//! to one that holds less: its largest request that is still arriving is given up, and who wants the
+//! room waits until it has been. A flood, from however many networks, leaves everybody else as much as
+//! each of its networks has.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,6 +36,8 @@ struct Shared {
     bounds: Bounds,
     trusted: Vec<IpNet>,
     state: Mutex<State>,
+    /// Wakes those who wait for room.
+    freed: Notify,
     metrics: ProxyMetrics,
 }
 
@@ -45,12 +48,15 @@ type Holder = Option<ClientNetwork>;
 #[derive(Debug, Default)]
 struct State {
     used: usize,
+    /// How much of that has been asked back and is not free yet.
+    leaving: usize,
     next: u64,
     holders: HashMap<Holder, Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    /// Without what has been asked back.
     bytes: usize,
     shares: HashMap<u64, Taken>,
 }
@@ -58,8 +64,17 @@ struct Held {
 #[derive(Debug)]
 struct Taken {
     bytes: usize,
-    /// Told when the bytes are taken away; `None` once they are there to stay.
-    yields: Option<Arc<Notify>>,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+enum Standing {
+    /// It may be asked back, and this be told so.
+    Arriving(Arc<Notify>),
+    /// The request is complete.
+    Kept,
+    /// It has been asked back.
+    Leaving,
 }
 
 /// Why there is no room for more bytes.
@@ -69,7 +84,9 @@ pub enum NoRoom {
     Network,
     /// All is in use, and nobody holds more than this client's network.
     All,
-    /// What was taken has been given to somebody with less.
+    /// Somebody has been asked to make room, and will have soon.
+    Yet,
+    /// It has been asked back itself, for somebody with less.
     Yielded,
 }
 
@@ -77,7 +94,7 @@ impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Network => "this client's network holds all the memory it may",
-            Self::All => "all memory for requests is in use",
+            Self::All | Self::Yet => "all memory for requests is in use",
             Self::Yielded => "gave way to clients that hold less memory",
         })
     }
@@ -86,8 +103,8 @@ impl fmt::Display for NoRoom {
 impl MemoryBudget {
     /// A budget, shown in `metrics`. Clients among `trusted` have no networks.
     pub fn new(bounds: Bounds, trusted: Vec<IpNet>, metrics: ProxyMetrics) -> Self {
-        let state = Mutex::default();
-        Self(Arc::new(Shared { bounds, trusted, state, metrics }))
+        let (state, freed) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { bounds, trusted, state, freed, metrics }))
     }
 
     /// Bytes in use.
@@ -111,35 +128,41 @@ impl MemoryBudget {
 }
 
 impl State {
-    /// Makes room for `bytes` more of `holder`, at the cost of those who hold more than it will.
+    /// Sees to room for `bytes` more of `holder`, at the cost of those who hold more than it will.
     fn make_room(&mut self, holder: Holder, bytes: usize, in_all: usize) -> Result<(), NoRoom> {
+        if self.used.saturating_add(bytes) <= in_all {
+            return Ok(());
+        }
         let held = self.holders.get(&holder).map_or(0, |held| held.bytes).saturating_add(bytes);
-        while self.used.saturating_add(bytes) > in_all {
+        while (self.used - self.leaving).saturating_add(bytes) > in_all {
             let largest = self
                 .holders
                 .values_mut()
-                .filter(|other| other.bytes > held && other.largest().is_some())
-                .max_by_key(|other| other.bytes)
-                .ok_or(NoRoom::All)?;
-            self.used -= largest.give_way();
+                .filter(|other| other.bytes > held)
+                .filter_map(|other| other.largest().map(|share| (other, share)))
+                .max_by_key(|(other, _)| other.bytes);
+            let Some((other, share)) = largest else { return Err(NoRoom::All) };
+            self.leaving += other.ask_back(share);
         }
-        Ok(())
+        Err(NoRoom::Yet)
     }
 }
 
 impl Held {
-    /// The largest share that is not there to stay.
+    /// The largest share that may be asked back.
     fn largest(&self) -> Option<u64> {
-        let open = self.shares.iter().filter(|(_, taken)| taken.yields.is_some());
-        open.max_by_key(|(_, taken)| taken.bytes).map(|(id, _)| *id)
+        let arriving =
+            self.shares.iter().filter(|(_, taken)| matches!(taken.standing, Standing::Arriving(_)));
+        arriving.max_by_key(|(_, taken)| taken.bytes).map(|(id, _)| *id)
     }
 
-    /// Takes the largest share away; how many bytes that were.
-    fn give_way(&mut self) -> usize {
-        let Some(taken) = self.largest().and_then(|id| self.shares.remove(&id)) else { return 0 };
-        if let Some(yields) = taken.yields {
+    /// Asks a share back; how many bytes that is.
+    fn ask_back(&mut self, share: u64) -> usize {
+        let Some(taken) = self.shares.get_mut(&share) else { return 0 };
+        if let Standing::Arriving(yields) = &taken.standing {
             yields.notify_one();
         }
+        taken.standing = Standing::Leaving;
         self.bytes -= taken.bytes;
         taken.bytes
     }
@@ -156,27 +179,26 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes `bytes` more.
+    /// Takes `bytes` more, now or not at all.
     ///
     /// # Errors
     /// There is no room; nothing was taken then.
-    pub fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    pub fn take_now(&mut self, bytes: usize) -> Result<(), NoRoom> {
         if bytes == 0 {
             return Ok(());
         }
         let Bounds { in_all, per_network } = self.budget.0.bounds;
         let mut state = self.budget.lock();
         let held = state.holders.get(&self.holder);
-        if self.id.is_some_and(|id| held.is_none_or(|held| !held.shares.contains_key(&id))) {
+        let taken = self.id.and_then(|id| held?.shares.get(&id));
+        if taken.is_some_and(|taken| matches!(taken.standing, Standing::Leaving)) {
             return Err(NoRoom::Yielded);
         }
         let held = held.map_or(0, |held| held.bytes);
         if self.holder.is_some() && held.saturating_add(bytes) > per_network {
             return Err(NoRoom::Network);
         }
-        if state.used.saturating_add(bytes) > in_all {
-            state.make_room(self.holder, bytes, in_all)?;
-        }
+        state.make_room(self.holder, bytes, in_all)?;
         let id = *self.id.get_or_insert_with(|| {
             state.next += 1;
             state.next
@@ -184,28 +206,54 @@ impl Share {
         state.used += bytes;
         let held = state.holders.entry(self.holder).or_default();
         held.bytes += bytes;
-        let fresh = || Taken { bytes: 0, yields: Some(Arc::clone(&self.yields)) };
+        let standing = || Standing::Arriving(Arc::clone(&self.yields));
+        let fresh = || Taken { bytes: 0, standing: standing() };
         held.shares.entry(id).or_insert_with(fresh).bytes += bytes;
         self.budget.show(&state);
         Ok(())
     }
 
-    /// Waits until what was taken is taken away. One may wait at a time.
+    /// Takes `bytes` more, and waits where others have to make room first.
+    ///
+    /// # Errors
+    /// There is no room, nor will there be.
+    pub async fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let budget = self.budget.clone();
+        loop {
+            // Before looking, so that what is freed in between is not missed.
+            let mut freed = std::pin::pin!(budget.0.freed.notified());
+            freed.as_mut().enable();
+            match self.take_now(bytes) {
+                Err(NoRoom::Yet) => {
+                    tokio::select! {
+                        () = freed => {}
+                        () = self.yielded() => return Err(NoRoom::Yielded),
+                    }
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Waits until what was taken is asked back. One may wait at a time.
     pub fn yielded(&self) -> impl Future<Output = ()> + Send + use<> {
         let yields = Arc::clone(&self.yields);
         async move { yields.notified().await }
     }
 
-    /// From now on nothing of it is taken away: the request is complete.
+    /// From now on nothing of it is asked back: the request is complete.
     ///
     /// # Errors
-    /// It has been taken away already.
+    /// It has been asked back already.
     pub fn keep(&mut self) -> Result<(), NoRoom> {
         let Some(id) = self.id else { return Ok(()) };
         let mut state = self.budget.lock();
         let held = state.holders.get_mut(&self.holder);
-        let taken = held.and_then(|held| held.shares.get_mut(&id)).ok_or(NoRoom::Yielded)?;
-        taken.yields = None;
+        let Some(taken) = held.and_then(|held| held.shares.get_mut(&id)) else { return Ok(()) };
+        if matches!(taken.standing, Standing::Leaving) {
+            return Err(NoRoom::Yielded);
+        }
+        taken.standing = Standing::Kept;
         Ok(())
     }
 }
@@ -216,12 +264,20 @@ impl Drop for Share {
         let mut state = self.budget.lock();
         let Some(held) = state.holders.get_mut(&self.holder) else { return };
         let Some(taken) = held.shares.remove(&id) else { return };
-        held.bytes -= taken.bytes;
+        let was_leaving = matches!(taken.standing, Standing::Leaving);
+        if !was_leaving {
+            held.bytes -= taken.bytes;
+        }
         if held.shares.is_empty() {
             state.holders.remove(&self.holder);
         }
+        if was_leaving {
+            state.leaving -= taken.bytes;
+        }
         state.used -= taken.bytes;
         self.budget.show(&state);
+        drop(state);
+        self.budget.0.freed.notify_waiters();
     }
 }
 
@@ -246,11 +302,11 @@ mod tests {
     fn r2_what_was_taken_comes_back() {
         let budget = budget(100, 100);
         let mut one = share(&budget, "192.0.2.1");
-        assert_eq!(one.take(60), Ok(()));
-        assert_eq!(one.take(40), Ok(()));
+        assert_eq!(one.take_now(60), Ok(()));
+        assert_eq!(one.take_now(40), Ok(()));
         assert_eq!(budget.used(), 100);
-        assert_eq!(share(&budget, "192.0.2.1").take(1), Err(NoRoom::Network));
-        assert_eq!(one.take(1), Err(NoRoom::Network));
+        assert_eq!(share(&budget, "192.0.2.1").take_now(1), Err(NoRoom::Network));
+        assert_eq!(one.take_now(1), Err(NoRoom::Network));
         drop(one);
         assert_eq!(budget.used(), 0);
         assert_eq!(budget.lock().holders.len(), 0, "nothing is remembered of who is gone");
@@ -261,46 +317,55 @@ mod tests {
         let budget = budget(100, 50);
         let mut shares: Vec<_> =
             ["192.0.2.1", "192.0.2.250"].map(|ip| share(&budget, ip)).into_iter().collect();
-        assert_eq!(shares[0].take(30), Ok(()));
-        assert_eq!(shares[1].take(21), Err(NoRoom::Network));
-        assert_eq!(shares[1].take(20), Ok(()));
-        assert_eq!(share(&budget, "2001:db8::1").take(50), Ok(()));
+        assert_eq!(shares[0].take_now(30), Ok(()));
+        assert_eq!(shares[1].take_now(21), Err(NoRoom::Network));
+        assert_eq!(shares[1].take_now(20), Ok(()));
+        assert_eq!(share(&budget, "2001:db8::1").take_now(50), Ok(()));
         // A trusted proxy that names nobody is not one network.
         let mut proxy = share(&budget, "127.0.0.1");
-        assert_eq!(proxy.take(50), Ok(()));
-        assert_eq!(proxy.take(1), Err(NoRoom::All));
+        assert_eq!(proxy.take_now(50), Ok(()));
+        assert_eq!(proxy.take_now(1), Err(NoRoom::All));
     }
 
-    #[test]
-    fn r2_the_network_that_holds_most_gives_way_to_one_that_holds_less() {
+    #[tokio::test]
+    async fn r2_the_network_that_holds_most_gives_way_to_one_that_holds_less() {
         let budget = budget(100, 60);
         let mut small = share(&budget, "198.51.100.1");
         let mut flood = [share(&budget, "192.0.2.1"), share(&budget, "192.0.2.2")];
-        assert_eq!(flood[0].take(20), Ok(()));
-        assert_eq!(flood[1].take(40), Ok(()));
+        assert_eq!(flood[0].take_now(20), Ok(()));
+        assert_eq!(flood[1].take_now(40), Ok(()));
         let mut other = share(&budget, "203.0.113.1");
-        assert_eq!(other.take(40), Ok(()));
+        assert_eq!(other.take_now(40), Ok(()));
         assert_eq!(budget.used(), 100);
-        assert_eq!(small.take(10), Ok(()), "the larger one of the flood went");
-        assert!(flood[1].yielded().now_or_never().is_some());
-        assert!(flood[0].yielded().now_or_never().is_none());
-        assert_eq!(flood[1].take(1), Err(NoRoom::Yielded));
-        assert_eq!(flood[1].keep(), Err(NoRoom::Yielded));
-        assert_eq!(budget.used(), 70);
-        drop(flood);
-        assert_eq!(budget.used(), 50);
+        assert_eq!(small.take_now(10), Err(NoRoom::Yet), "the larger one of the flood has to go");
+        let [arriving, mut leaving] = flood;
+        assert!(leaving.yielded().now_or_never().is_some());
+        assert!(arriving.yielded().now_or_never().is_none());
+        assert_eq!(leaving.take_now(1), Err(NoRoom::Yielded));
+        assert_eq!(leaving.keep(), Err(NoRoom::Yielded));
+        assert_eq!(budget.used(), 100, "it is still there");
+        assert_eq!(small.take_now(10), Err(NoRoom::Yet), "and nobody else need go");
+        assert!(arriving.yielded().now_or_never().is_none());
+        let (taken, ()) = tokio::join!(small.take(10), async { drop(leaving) });
+        assert_eq!((taken, budget.used()), (Ok(()), 70));
+        drop((small, arriving, other));
+        assert_eq!((budget.used(), budget.lock().leaving), (0, 0));
     }
 
     #[test]
     fn r2_nobody_gives_way_to_an_equal_or_when_complete() {
         let budget = budget(100, 100);
         let mut one = share(&budget, "192.0.2.1");
-        assert_eq!(one.take(50), Ok(()));
+        assert_eq!(one.take_now(50), Ok(()));
         let mut two = share(&budget, "198.51.100.1");
-        assert_eq!(two.take(50), Ok(()));
-        assert_eq!(two.take(1), Err(NoRoom::All), "both have as much");
+        assert_eq!(two.take_now(50), Ok(()));
+        assert_eq!(two.take_now(1), Err(NoRoom::All), "both have as much");
         assert_eq!((one.keep(), two.keep()), (Ok(()), Ok(())));
-        assert_eq!(share(&budget, "203.0.113.1").take(1), Err(NoRoom::All), "both are complete");
+        assert_eq!(
+            share(&budget, "203.0.113.1").take_now(1),
+            Err(NoRoom::All),
+            "both are complete"
+        );
         assert_eq!(budget.used(), 100);
     }
 }

@@ -166,7 +166,7 @@ impl HeadState {
         let counted = |bytes: usize| bytes.saturating_sub(HEAD_BYTES_FREE);
         let more = counted(self.bytes + bytes) - counted(self.bytes);
         self.bytes += bytes;
-        let taken = self.share.as_mut().map_or(Ok(()), |share| share.take(more));
+        let taken = self.share.as_mut().map_or(Ok(()), |share| share.take_now(more));
         if self.bytes > HEAD_BYTES_MAX + HEAD_BYTES_SLACK {
             self.excess = Some(Excess::TooLarge);
         } else if let Err(no_room) = taken {

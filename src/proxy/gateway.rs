@@ -55,6 +55,10 @@ const H2_SEND_BYTES_MAX: usize = 65_536;
 /// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
 const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
 
+/// What a request takes beside its head and its body, in bytes: a buffer of pingora's on either side,
+/// or what a window of HTTP/2 holds.
+const REQUEST_BYTES: usize = 65_536;
+
 /// When to try again after there was no memory for an answer: about as long as the readers of others
 /// take.
 const ANSWERS_RETRY: Duration = Duration::from_secs(5);
@@ -245,7 +249,7 @@ impl ClientConnection {
         };
         record.admitted(&admitted);
         let mut share = self.gateway.budget.share(record.client);
-        share.take(head_bytes(head)).map_err(refuse_room)?;
+        share.take(REQUEST_BYTES + head_bytes(head)).await.map_err(refuse_room)?;
         let keys = tokio::select! {
             biased;
             () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
