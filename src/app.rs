@@ -38,6 +38,7 @@ use crate::keys::store::StoreError;
 use crate::net::{FederationTransport, NetMetrics};
 use crate::notary::{KeyServer, Publisher};
 use crate::proto::ServerName;
+use crate::proxy::apart::Apart;
 use crate::proxy::body::BodyPace;
 use crate::proxy::budget::{Bounds, MemoryBudget};
 use crate::proxy::door::Door;
@@ -253,6 +254,7 @@ fn gateway(
         key_server,
         proxy: Arc::new(proxy(config)?),
         budget: budget(config, &metrics.proxy),
+        apart: Apart::on_half_of(processors()),
         timeouts: timeouts(&config.limits),
         trusted_proxies: config.listen.trusted_proxies.clone(),
         metrics,
@@ -287,11 +289,15 @@ fn proxy(config: &Config) -> Result<HttpProxy<Forwarder>, StartError> {
         io: config.limits.homeserver_io_timeout,
     };
     let forwarder = Forwarder::new(config.homeserver.clone(), main_name(config)?, timeouts);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let conf = ServerConf { threads, max_retries: ATTEMPTS_MAX, ..ServerConf::default() };
+    let conf =
+        ServerConf { threads: processors(), max_retries: ATTEMPTS_MAX, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(forwarder, Arc::new(conf));
     proxy.handle_init_modules();
     Ok(proxy)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The name keys are asked for as, and the `Host` of requests that came without one.

@@ -20,6 +20,7 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Sleep;
 
 use self::head::Head;
+use super::apart::Apart;
 use super::body::{BodyPace, HeldBody, read_body, refuse_room};
 use super::budget::{MemoryBudget, NoRoom, Share};
 use super::client::{client, is_trusted};
@@ -86,6 +87,8 @@ pub struct Gateway {
     pub proxy: Arc<HttpProxy<Forwarder>>,
     /// Memory for requests.
     pub budget: MemoryBudget,
+    /// Turns to do what costs much.
+    pub apart: Apart,
     /// Deadlines on the client's side.
     pub timeouts: ClientTimeouts,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -275,7 +278,8 @@ impl ClientConnection {
             let answer = async { question?.answer(record.client).await };
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
-        let judged = gate.judge(&admitted, &keys, &body.bytes);
+        let turn = self.gateway.apart.turn(body.bytes.len()).await;
+        let judged = turn.work(|| gate.judge(&admitted, &keys, &body.bytes));
         record.end_stage(Stage::Verify);
         let examined = match judged {
             Err(refusal) => Err(refusal),

@@ -112,7 +112,8 @@ async fn serve_tls(
     shutdown: &ShutdownWatch,
 ) {
     let head_timeout = gateway.timeouts.head;
-    let stream = match tokio::time::timeout(head_timeout, tls.accept(tcp)).await {
+    let handshake = gateway.apart.handshake(tls.accept(tcp));
+    let stream = match tokio::time::timeout(head_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             gateway.metrics.proxy.failed_handshakes.inc();

@@ -19,7 +19,7 @@ pub(super) const LIMITS: Section = Section {
         option(
             "buffered_bytes_max",
             Kind::Size,
-            Value(r#""256 MiB""#),
+            Value(r#""192 MiB""#),
             "All request bodies held at one time, with their heads: each is held whole until it is\n\
              verified. Beyond that, the network that holds most gives way to those that hold less,\n\
              and requests are answered 503. At least body_bytes_max.",

@@ -218,7 +218,7 @@ const KEYS: Section = Section {
         option(
             "cache_bytes_max",
             Kind::Size,
-            Value(r#""128 MiB""#),
+            Value(r#""64 MiB""#),
             "Memory for keys; those of the least used servers leave it first, and are read from the\n\
              file again. A server takes about 1.3 KiB as a rule, and up to 2 KiB once somebody has\n\
              asked fedgate as a notary for its keys.",

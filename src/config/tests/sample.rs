@@ -65,7 +65,8 @@ fn every_default_is_read_from_the_table() {
     assert_eq!(config.listen.address.to_string(), "0.0.0.0:8449");
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9448");
     assert_eq!(config.limits.body_bytes_max, crate::proto::limits::BODY_BYTES_MAX);
-    assert_eq!(config.limits.buffered_bytes_max, 256 << 20);
+    assert_eq!(config.limits.buffered_bytes_max, 192 << 20);
+    assert_eq!(config.limits.body_rate_min, 4_096);
     assert_eq!(config.limits.homeserver_io_timeout.as_secs(), 300);
     assert_eq!(config.keys.fetch_timeout.as_secs(), 8);
     assert_eq!(config.keys.sources.len(), 3);
