@@ -30,6 +30,8 @@ const OTHER_PATH: &str =
     "Not a federation path; `listen.other_paths = \"forward\"` lets such pass.";
 const OVERLOADED: &str = "All of `limits.buffered_bytes_max` is in use and this request gave way, its connection gave \
     way to another, or all memory for a notary's answers is in use; the log line says which.";
+const POLICY_DENIED: &str =
+    "By the rules of `[policy]`; the log line names the rule, its file and line.";
 const RATE_LIMITED: &str = "One network asks the notary for more than 100 servers a second, or its requests hold \
     `limits.buffered_bytes_max_per_network`; the log line says which.";
 const TARGET_REFUSED: &str = "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \
@@ -77,6 +79,7 @@ impl Rejection {
             Self::MethodNotAllowed => "The path exists, with another method.",
             Self::OtherPath => OTHER_PATH,
             Self::Overloaded => OVERLOADED,
+            Self::PolicyDenied => POLICY_DENIED,
             Self::RateLimited => RATE_LIMITED,
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => TARGET_REFUSED,
