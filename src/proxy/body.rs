@@ -24,17 +24,7 @@ const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct HeldBody {
     /// The bytes, exactly as received.
     pub bytes: Bytes,
-    share: Share,
-}
-
-impl HeldBody {
-    /// Takes so much more memory for its request.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub async fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        self.share.take(bytes).await
-    }
+    _share: Share,
 }
 
 /// The time a body has, from when it is waited for.
@@ -108,7 +98,7 @@ pub async fn read_body(
     }
     share.keep().map_err(refuse_room)?;
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(HeldBody { bytes, share })
+    Ok(HeldBody { bytes, _share: share })
 }
 
 /// A peer that finds no memory left is told to come back; one whose network holds too much of it, that

@@ -15,7 +15,6 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::handed::NO_ROOM;
 use super::record::Record;
 use super::respond::Answer;
 use crate::config::Homeserver;
@@ -290,7 +289,6 @@ impl ProxyHttp for Forwarder {
 
 fn refusal_for(error: &Error) -> Refusal {
     let rejection = match (error.esource(), error.etype()) {
-        (_, etype) if *etype == NO_ROOM => Rejection::Overloaded,
         (ErrorSource::Downstream, _) => Rejection::ClientGone,
         (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
             Rejection::HomeserverTimeout

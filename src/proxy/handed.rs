@@ -26,16 +26,6 @@ use super::body::HeldBody;
 /// and only between two pieces does it notice that the homeserver has answered early.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How long an answer may be before it is a long one, in bytes: what each request has memory for anyway.
-const SHORT_ANSWER_BYTES: usize = 65_536;
-
-/// What a long answer takes beside that while its client is slow, in bytes: pingora reads four pieces
-/// ahead, and one is being written.
-const LONG_ANSWER_BYTES: usize = 5 * 65_536;
-
-/// There is no memory for a long answer.
-pub const NO_ROOM: ErrorType = ErrorType::new("NoRoom");
-
 /// Where the real session is put back.
 pub type Slot = Arc<Mutex<Option<ServerSession>>>;
 
@@ -52,8 +42,6 @@ enum Body {
 pub struct Handed {
     real: ServerSession,
     body: Body,
-    /// How much of the answer has come, in bytes.
-    answered: usize,
     slot: Slot,
 }
 
@@ -73,21 +61,8 @@ impl Handed {
 
     fn boxed(real: ServerSession, body: Body) -> (Box<dyn CustomSession>, Slot) {
         let slot = Slot::default();
-        let handed = Self { real, body, answered: 0, slot: Arc::clone(&slot) };
+        let handed = Self { real, body, slot: Arc::clone(&slot) };
         (Box::new(handed), slot)
-    }
-
-    /// Sees to memory for an answer that has `bytes` more.
-    async fn answer_grows(&mut self, bytes: usize) -> Result<()> {
-        let was_short = self.answered <= SHORT_ANSWER_BYTES;
-        self.answered = self.answered.saturating_add(bytes);
-        match &mut self.body {
-            Body::Held { body, .. } if was_short && self.answered > SHORT_ANSWER_BYTES => {
-                let taken = body.take(LONG_ANSWER_BYTES).await;
-                taken.map_err(|no_room| Error::explain(NO_ROOM, no_room.to_string()))
-            }
-            Body::Held { .. } | Body::Streamed(_) => Ok(()),
-        }
     }
 
     async fn read_piece(&mut self, timeout: Duration) -> Result<Option<Bytes>> {
@@ -95,10 +70,6 @@ impl Handed {
         let overdue = |_elapsed| Error::explain(ErrorType::ReadTimedout, "the body has stopped");
         piece.map_err(|elapsed| overdue(elapsed).into_down())?
     }
-}
-
-fn content_bytes(task: &HttpTask) -> usize {
-    if let HttpTask::Body(Some(content), _) = task { content.len() } else { 0 }
 }
 
 /// Takes the real session back out of its slot.
@@ -173,7 +144,6 @@ impl CustomSession for Handed {
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.answer_grows(data.len()).await?;
         self.real.write_response_body(data, end).await
     }
 
@@ -182,7 +152,6 @@ impl CustomSession for Handed {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.answer_grows(tasks.iter().map(content_bytes).sum()).await?;
         self.real.response_duplex_vec(tasks).await
     }
 

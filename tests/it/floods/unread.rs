@@ -64,30 +64,3 @@ async fn r3_a_connection_that_reads_nothing_is_ended_on_http2() {
     within("the end", async { while gate.metric("fedgate_connections").await > 0.0 {} }).await;
     assert_eq!(gate.metric(&super::ended("unread")).await, 1.0);
 }
-
-#[tokio::test]
-async fn r2_long_answers_that_wait_for_their_clients_take_memory() {
-    let homeserver =
-        Homeserver::start_with(|_| http::Response::new(full(vec![b'x'; ANSWER_BYTES]))).await;
-    let settings = "[limits]\nbody_bytes_max = 100000\nbuffered_bytes_max = 600000\n\
-                    buffered_bytes_max_per_network = 600000\n";
-    let gate = Gate::start_with(&homeserver, GateOptions { settings, ..GateOptions::default() });
-    let gate = gate.await;
-    let request = format!("GET {VERSION} HTTP/1.1\r\nHost: {OWN_NAME}\r\n\r\n");
-    let mut slow = Client::plain(gate.address).await;
-    slow.send(request.as_bytes()).await;
-    super::until_metric(&gate, "fedgate_request_body_bytes", 390_000.0).await;
-    let mut second = Client::plain(gate.address).await;
-    second.send(request.as_bytes()).await;
-    let came = within("the end", second.until_closed()).await;
-    assert!(came.len() < ANSWER_BYTES / 2, "{} bytes", came.len());
-    let line =
-        "fedgate_requests_total{endpoint=\"version\",reason=\"overloaded\",verdict=\"refused\"}";
-    super::until_metric(&gate, line, 1.0).await;
-    // The first one is served as soon as it reads.
-    let mut came = 0;
-    while came < ANSWER_BYTES {
-        assert!(within("more", slow.fill()).await);
-        came += slow.take_buffered().len();
-    }
-}
