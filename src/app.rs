@@ -4,6 +4,7 @@
 mod events;
 mod key_server;
 mod keys;
+mod limits;
 mod outbound;
 mod policy;
 
@@ -27,11 +28,12 @@ use self::events::examiner;
 use self::key_server::key_server;
 pub use self::keys::{key_policy, key_sources_alone, keyring_alone, rules};
 use self::keys::{keyring, store};
+use self::limits::limits;
 pub use self::outbound::transport;
 use self::policy::policy;
 use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Homeserver, Mode};
+use crate::config::{self, Config, Homeserver, Mode, RefusalLines};
 use crate::gate::metrics::GateMetrics;
 use crate::gate::policy::PolicyFileError;
 use crate::gate::{Gate, GateSettings};
@@ -46,7 +48,7 @@ use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
 use crate::proxy::gateway::{ClientTimeouts, Gateway};
 use crate::proxy::listener::Listener;
 use crate::proxy::metrics::ProxyMetrics;
-use crate::proxy::record::Metrics;
+use crate::proxy::record::{Metrics, limited_lines};
 use crate::proxy::tls::{Certificate, TlsError};
 
 /// How often a request is sent to the homeserver at most: again only when a kept connection turned
@@ -242,6 +244,7 @@ fn gateway(
     let metrics = Arc::new(Metrics {
         gate: GateMetrics::register(registry)?,
         proxy: ProxyMetrics::register(registry)?,
+        quiet: (config.log.refusals == RefusalLines::Limited).then(limited_lines),
     });
     let settings = GateSettings {
         server_names: config.server_names.clone(),
@@ -252,8 +255,9 @@ fn gateway(
     register_mode(registry, config.mode)?;
     let examiner = examiner(config, &keyring, registry)?;
     let policy = policy(config, &clock, registry)?;
+    let limits = limits(config, registry)?;
     Ok(Gateway {
-        gate: Gate::new(settings, keyring, examiner, clock).with_policy(policy),
+        gate: Gate::new(settings, keyring, examiner, clock).with_policy(policy).with_limits(limits),
         key_server,
         proxy: Arc::new(proxy(config)?),
         budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),

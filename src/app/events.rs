@@ -3,7 +3,7 @@
 use prometheus::Registry;
 
 use super::{StartError, main_name, token_text};
-use crate::config::Config;
+use crate::config::{Config, RefusalLines};
 use crate::gate::events::metrics::EventMetrics;
 use crate::gate::events::{Examiner, RoomAsker};
 use crate::keys::Keyring;
@@ -26,5 +26,7 @@ pub(super) fn examiner(
     };
     let metrics = EventMetrics::register(registry)?;
     let names = config.server_names.clone();
-    Ok(Examiner::new(events.clone(), names, keyring.clone(), asker, metrics))
+    let examiner = Examiner::new(events.clone(), names, keyring.clone(), asker, metrics);
+    let is_limited = config.log.refusals == RefusalLines::Limited;
+    Ok(if is_limited { examiner.map(Examiner::with_limited_lines) } else { examiner })
 }

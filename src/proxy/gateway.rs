@@ -24,6 +24,7 @@ use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
+use super::turn::turn;
 use super::wire::check_wire;
 use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
 use crate::gate::events::{Examined, Lesson};
@@ -166,6 +167,7 @@ impl ClientConnection {
                     session.set_keepalive(None);
                 }
                 let answered = refuse(&mut session, &refusal).await;
+                self.gateway.gate.note(&refusal, record.client);
                 record.refused(refusal);
                 if answered.is_err() {
                     return None;
@@ -297,6 +299,7 @@ impl ClientConnection {
         let examined = match judged {
             Err(refusal) => Err(refusal),
             Ok(judged) => {
+                record.hold(turn(session, gate, &judged.permit).await?);
                 let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }
