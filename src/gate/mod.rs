@@ -182,6 +182,16 @@ impl Gate {
         }
     }
 
+    /// Whether refusals are carried out.
+    pub const fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// What looks at events, if they are looked at.
+    pub const fn examiner(&self) -> Option<&Examiner> {
+        self.examiner.as_ref()
+    }
+
     /// Prepares for what is to come, for as long as it is waited for.
     pub async fn prepare(&self) {
         if let Some(examiner) = &self.examiner {
