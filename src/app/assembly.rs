@@ -66,7 +66,7 @@ impl Foundation {
         let known = before.and_then(|before| before.gate.examiner());
         let examiner = examiner(&config, &keyring, &self.families.events, known)?;
         let (clock, notary) = (&self.outside.clock, &self.families.notary);
-        let known = before.map(|before| &before.key_server);
+        let known = before.and_then(|before| before.key_server.notary.as_deref());
         let key_server = key_server(&config, &keyring, clock, notary, known)?;
         let metrics = Arc::clone(&self.families.requests);
         let bodies_max = config.limits.buffered_bytes_max;

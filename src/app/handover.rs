@@ -242,7 +242,7 @@ impl Incumbent {
         };
         tokio::select! {
             () = handing_over => {}
-            () = Ending::reached(&mut told, |ending| *ending != Ending::None) => {}
+            () = Ending::reached(&mut told, |ending| *ending == Ending::Stop) => {}
         }
     }
 

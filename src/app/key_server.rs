@@ -30,7 +30,7 @@ pub(super) fn key_server(
     keyring: &Keyring,
     clock: &Arc<dyn Clock>,
     metrics: &NotaryMetrics,
-    previous: Option<&KeyServer>,
+    previous: Option<&Notary>,
 ) -> Result<KeyServer, StartError> {
     let server_name = main_name(config)?;
     let signing_keys = keys_of(config.key_server.signing_key_file.as_deref())?;
@@ -47,11 +47,7 @@ pub(super) fn key_server(
     };
     let publisher = origin.map(|origin| {
         let (name, clock) = (server_name.clone(), Arc::clone(clock));
-        let publisher = Publisher::new(name, origin, clock, metrics.clone());
-        if let Some(previous) = previous.and_then(|previous| previous.publisher.as_ref()) {
-            publisher.take_over(previous);
-        }
-        Arc::new(publisher)
+        Arc::new(Publisher::new(name, origin, clock, metrics.clone()))
     });
     let notary = match (config.key_server.queries, notary_keys.or(signing_keys)) {
         (Queries::Forward, _) => None,
@@ -67,7 +63,7 @@ pub(super) fn key_server(
                 timeout: config.keys.fetch_timeout + ANSWER_SLACK,
                 metrics: metrics.clone(),
             };
-            Some(Arc::new(match previous.and_then(|previous| previous.notary.as_ref()) {
+            Some(Arc::new(match previous {
                 Some(previous) => previous.renewed(parts),
                 None => Notary::new(parts),
             }))

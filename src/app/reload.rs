@@ -130,8 +130,8 @@ pub(super) struct Reloader {
     live: Arc<Live>,
     sources: Sources,
     set_log_filter: SetLogFilter,
-    /// The settings in force.
-    settings: Mutex<Settings>,
+    /// The settings in force. Held while they are read again.
+    settings: tokio::sync::Mutex<Settings>,
     /// The settings file when it was last read.
     seen: Mutex<Stamp>,
 }
@@ -148,14 +148,17 @@ impl Reloader {
         set_log_filter: SetLogFilter,
     ) -> Self {
         let seen = Mutex::new(stamp(sources.path()));
-        Self { live, sources, set_log_filter, settings: Mutex::new(settings), seen }
+        let settings = tokio::sync::Mutex::new(settings);
+        Self { live, sources, set_log_filter, settings, seen }
     }
 
-    /// Reads the settings again. Whatever is wrong with them, the last good ones stay in force.
-    pub(super) async fn reload(&self) {
+    /// Reads the settings again. Whatever is wrong with them, the last good ones stay in force. What
+    /// came of it, for the service manager.
+    pub(super) async fn reload(&self) -> &'static str {
+        let mut in_force = self.settings.lock().await;
         *lock(&self.seen) = stamp(self.sources.path());
         let outcome = match Config::load_with_settings(&self.sources) {
-            Ok((config, settings)) => self.put_in_force(config, settings).await,
+            Ok((config, settings)) => self.put_in_force(config, settings, &mut in_force).await,
             Err(errors) => {
                 error!("settings not reloaded, the last good ones stay in force:\n{errors}");
                 ReloadOutcome::Refused
@@ -163,10 +166,20 @@ impl Reloader {
         };
         let foundation = &self.live.foundation;
         foundation.families.reloads.reloaded(outcome, foundation.outside.clock.now());
+        match outcome {
+            ReloadOutcome::Applied => "Settings reloaded",
+            ReloadOutcome::Refused => "Settings not reloaded: they are wrong, see the log",
+            ReloadOutcome::RestartNeeded => "Settings not reloaded: they take a restart",
+        }
     }
 
-    async fn put_in_force(&self, config: Config, settings: Settings) -> ReloadOutcome {
-        let changes = Changes::between(&lock(&self.settings), &settings);
+    async fn put_in_force(
+        &self,
+        config: Config,
+        settings: Settings,
+        in_force: &mut Settings,
+    ) -> ReloadOutcome {
+        let changes = Changes::between(in_force, &settings);
         let restart = changes.needing_restart();
         if !restart.is_empty() {
             error!(
@@ -185,7 +198,7 @@ impl Reloader {
         if let Err(error) = (self.set_log_filter)(&filter) {
             error!(error, "log.filter is not changed");
         }
-        *lock(&self.settings) = settings;
+        *in_force = settings;
         if changes.is_empty() {
             info!("settings reloaded: they are the same; the files they name have been read again");
         } else {

@@ -106,15 +106,21 @@ impl Signals {
     }
 }
 
-/// Does what signals ask for, and reloads when the settings file has changed, until the end.
+async fn watch_settings(reloader: Arc<Reloader>, mut ending: watch::Receiver<Ending>) {
+    tokio::select! {
+        () = reloader.watch(SETTINGS_INTERVAL) => {}
+        () = Ending::reached(&mut ending, |ending| *ending != Ending::None) => {}
+    }
+}
+
+/// Does what signals ask for, until the end.
 async fn obey(
     mut signals: Signals,
     reloader: Arc<Reloader>,
     ending: watch::Sender<Ending>,
     can_hand_over: bool,
 ) {
-    let watching = reloader.watch(SETTINGS_INTERVAL);
-    tokio::pin!(watching);
+    tokio::spawn(watch_settings(Arc::clone(&reloader), ending.subscribe()));
     let mut ended = ending.subscribe();
     loop {
         tokio::select! {
@@ -131,9 +137,9 @@ async fn obey(
             _ = signals.hangup.recv() => {
                 let now = NotifyState::monotonic_usec_now();
                 let begun = now.map(|now| notify(&[NotifyState::Reloading, now]));
-                reloader.reload().await;
+                let status = reloader.reload().await;
                 if begun.is_ok() {
-                    notify(&[NotifyState::Ready]);
+                    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
                 }
             }
             _ = signals.user2.recv() => {
@@ -143,7 +149,6 @@ async fn obey(
                     error!("SIGUSR2 starts a new fedgate that takes over: set listen.handover");
                 }
             }
-            () = &mut watching => {}
         }
     }
     info!("stopping: no new connections, requests in flight end");

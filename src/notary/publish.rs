@@ -67,16 +67,6 @@ impl Publisher {
         Self { server_name, origin, clock, metrics, current, renewal }
     }
 
-    /// Begins with the document that `previous` has from the homeserver.
-    pub fn take_over(&self, previous: &Self) {
-        let are_of_homeserver = [&self.origin, &previous.origin]
-            .iter()
-            .all(|origin| matches!(origin, Origin::Homeserver(..)));
-        if are_of_homeserver && self.server_name == previous.server_name {
-            self.current.store(previous.current.load_full());
-        }
-    }
-
     /// The document: the last good one, renewed first when it would end within the hour and can be
     /// renewed. None if there has never been one.
     pub async fn document(&self) -> Option<Arc<StoredKeys>> {

@@ -162,7 +162,7 @@ mod tests {
         lease.release().await;
         let other = open().unwrap().store;
         let server = ServerName::parse("a.example").unwrap();
-        assert_eq!(lease.load(&server).await.unwrap().is_none(), true);
+        assert!(lease.load(&server).await.unwrap().is_none());
         assert!(matches!(lease.save_rules(&Rules::default()).await, Err(StoreError::Io(_))));
         assert!(matches!(lease.reclaim(now).await, Err(StoreError::Locked(_))));
 
