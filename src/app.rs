@@ -9,6 +9,7 @@ mod keys;
 mod metrics;
 mod outbound;
 pub mod panics;
+mod policy;
 mod reload;
 mod run;
 
@@ -32,6 +33,7 @@ pub(crate) use self::run::{Startup, run};
 use crate::admin::{Admin, TokenError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::gate::policy::PolicyFileError;
 use crate::keys::signing_key_file::SigningKeyFileError;
 use crate::keys::store::{KeyStore, LeasedStore, StoreError};
 use crate::net::{FederationTransport, NetMetrics};
@@ -65,6 +67,9 @@ pub enum StartError {
         /// Why not, and what to do.
         cause: String,
     },
+    /// A file with rules about servers cannot be used.
+    #[error("{0}")]
+    Policy(#[from] PolicyFileError),
     /// A metric family could not be registered: a bug.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::events::examiner;
 use super::key_server::key_server;
 use super::metrics::Families;
+use super::policy::policy;
 use super::{Outside, StartError};
 use crate::admin::{Api, Readiness, Served, Token, read_token};
 use crate::config::{self, Config, Homeserver};
@@ -66,12 +67,14 @@ impl Foundation {
         let known = before.and_then(|before| before.gate.examiner());
         let examiner = examiner(&config, &keyring, &self.families.events, known)?;
         let (clock, notary) = (&self.outside.clock, &self.families.notary);
+        let policy = policy(&config, clock, &self.families.policy, previous)?;
         let known = before.and_then(|before| before.key_server.notary.as_deref());
         let key_server = key_server(&config, &keyring, clock, notary, known)?;
         let metrics = Arc::clone(&self.families.requests);
         let bodies_max = config.limits.buffered_bytes_max;
         let gateway = Arc::new(Gateway {
-            gate: Gate::new(settings, keyring.clone(), examiner, Arc::clone(clock)),
+            gate: Gate::new(settings, keyring.clone(), examiner, Arc::clone(clock))
+                .with_policy(policy),
             key_server,
             proxy: proxy(&config, previous)?,
             budget: match before {

@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use crate::gate::events::metrics::EventMetrics;
 use crate::gate::metrics::GateMetrics;
+use crate::gate::policy::metrics::PolicyMetrics;
 use crate::notary::metrics::NotaryMetrics;
 use crate::proto::Timestamp;
 use crate::proxy::metrics::ProxyMetrics;
@@ -26,6 +27,7 @@ pub(super) struct Families {
     pub(super) requests: Arc<Metrics>,
     pub(super) events: EventMetrics,
     pub(super) notary: NotaryMetrics,
+    pub(super) policy: PolicyMetrics,
     pub(super) observing: IntGauge,
     pub(super) reloads: ReloadMetrics,
 }
@@ -73,6 +75,7 @@ impl Families {
             }),
             events: EventMetrics::register(registry)?,
             notary: NotaryMetrics::register(registry)?,
+            policy: PolicyMetrics::register(registry)?,
             observing,
             reloads: ReloadMetrics::register(registry)?,
         })

@@ -2,6 +2,7 @@
 //! the environment variables, `config dump` and the suggestions for misspelt names all come from it.
 
 mod limits;
+mod policy;
 mod table;
 
 pub(crate) use table::{SECTIONS, TOP};

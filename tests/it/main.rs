@@ -25,6 +25,7 @@ mod mutations;
 mod notary;
 mod observe;
 mod panics;
+mod policy;
 mod rejections;
 mod reload;
 mod restart;

@@ -39,6 +39,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
             "src/app/metrics.rs",
             "src/gate/events/metrics.rs",
             "src/gate/metrics.rs",
+            "src/gate/policy/metrics.rs",
             "src/keys/metrics.rs",
             "src/keys/metrics/history.rs",
             "src/notary/metrics.rs",

@@ -2,11 +2,12 @@
 
 use super::Default::{Required, Unset, Value};
 use super::limits::LIMITS;
+use super::policy::POLICY;
 use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, EVENTS, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, POLICY, EVENTS, ADMIN, LIMITS, LOG];
 
 pub(super) const fn option(
     name: &'static str,
