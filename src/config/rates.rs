@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Rates of requests, and what becomes of those beyond.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRates {
     /// Verified requests of one origin per second that are not delayed. Not zero.
     pub origin_per_second: u32,

@@ -3,6 +3,7 @@
 //! What is counted is counted elsewhere, each time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub const LINES_SAVED: u32 = 60;
 #[derive(Debug)]
 pub struct Quiet<K: Ord + Copy + Send + 'static> {
     kinds: Mutex<BTreeMap<K, Kind>>,
+    is_limited: AtomicBool,
     tell: fn(K, u64),
 }
 
@@ -33,11 +35,19 @@ struct Kind {
 impl<K: Ord + Copy + Send + 'static> Quiet<K> {
     /// Says with `tell` how many lines of a kind were left out within the last second.
     pub fn new(tell: fn(K, u64)) -> Arc<Self> {
-        Arc::new(Self { kinds: Mutex::default(), tell })
+        Arc::new(Self { kinds: Mutex::default(), is_limited: AtomicBool::new(true), tell })
+    }
+
+    /// From now on lines are limited, or are not.
+    pub fn limit(&self, is_limited: bool) {
+        self.is_limited.store(is_limited, Ordering::Relaxed);
     }
 
     /// Whether a line is to be written; if not, it will be among those that were left out.
     pub fn lets_through(self: &Arc<Self>, kind: K) -> bool {
+        if !self.is_limited.load(Ordering::Relaxed) {
+            return true;
+        }
         // Without anybody to tell how many were left out, none is.
         let Ok(runtime) = Handle::try_current() else { return true };
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +97,7 @@ impl<K: Ord + Copy + Send + 'static> Drop for Quiet<K> {
 mod tests {
     use super::*;
 
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     async fn passed(quiet: &Arc<Quiet<u8>>, kind: u8, lines: u64) -> u64 {
         (0..lines).map(|_| u64::from(quiet.lets_through(kind))).sum()

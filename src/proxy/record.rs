@@ -22,15 +22,15 @@ pub struct Metrics {
     pub gate: GateMetrics,
     /// The shell's.
     pub proxy: ProxyMetrics,
-    /// Which refusals have a line; all of them, if none.
-    pub quiet: Option<Arc<RefusalLines>>,
+    /// Which refusals have a line.
+    pub lines: Arc<RefusalLines>,
 }
 
 /// Lines about refusals by reason, and whether observe mode held them back.
 pub type RefusalLines = Quiet<(Rejection, bool)>;
 
-/// Lines about refusals, limited; how many were left out is a line too.
-pub fn limited_lines() -> Arc<RefusalLines> {
+/// Lines about refusals, limited at first; how many were left out is a line too.
+pub fn refusal_lines() -> Arc<RefusalLines> {
     Quiet::new(|(rejection, is_observed), lines| {
         let verdict = if is_observed { "observed" } else { "refused" };
         let reason = rejection.code();
@@ -157,7 +157,7 @@ impl Record {
             Verdict::Observed(rejection) => (rejection, true),
             Verdict::Refused(rejection) => (rejection, false),
         };
-        self.metrics.quiet.as_ref().is_none_or(|quiet| quiet.lets_through(kind))
+        self.metrics.lines.lets_through(kind)
     }
 
     fn log(&self, verdict: Verdict, took: Duration) {
@@ -201,6 +201,9 @@ impl Record {
 /// uncounted, the end is the drop.
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.refusal.is_none() {
+            self.refusal = Some(Refusal::new(Rejection::InternalError, "a panic"));
+        }
         let (verdict, took) = (self.verdict(), self.started.elapsed());
         self.metrics.proxy.in_flight.dec();
         self.metrics.proxy.request_took(took);
