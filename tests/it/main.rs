@@ -15,6 +15,7 @@
 
 mod admin;
 mod bodies;
+mod corpus;
 mod deadlines;
 mod events;
 mod forwarding;
