@@ -18,6 +18,7 @@ mod bodies;
 mod corpus;
 mod deadlines;
 mod events;
+mod faults;
 mod forwarding;
 mod framing;
 mod keys;
