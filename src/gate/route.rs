@@ -223,9 +223,7 @@ fn refuse_escapes_in_fixed_part(path: &str) -> Result<(), Refusal> {
 fn refuse_hidden_prefix(path: &str) -> Result<(), Refusal> {
     let mut seen = path.to_ascii_lowercase();
     for _ in 0..DECODE_ROUNDS_MAX {
-        // A path parameter (`;x`) hides from a router that cuts it off before matching.
-        let plain: String =
-            seen.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect::<Vec<_>>().join("/");
+        let plain = collapse(&seen.split('/').map(cut).collect::<Vec<_>>().join("/"));
         let hidden = SIGNED_PREFIXES.iter().chain([&KEY_PREFIX]).any(|p| under(p, &plain))
             || under("/.well-known/matrix/server", &plain);
         if hidden {
@@ -241,6 +239,13 @@ fn refuse_hidden_prefix(path: &str) -> Result<(), Refusal> {
         seen = collapse(&decoded.to_ascii_lowercase());
     }
     Err(Refusal::new(Rejection::TargetRefused, "path is percent-encoded over and over"))
+}
+
+/// A segment up to where some router ends it: a path parameter (`;x`) hides from one that cuts it off
+/// before matching; a query, a space or a control character was decoded, and may end the path.
+fn cut(segment: &str) -> &str {
+    let ends = |c: char| matches!(c, ';' | '?' | '#') || c <= ' ';
+    segment.split(ends).next().unwrap_or(segment)
 }
 
 /// Decodes the escapes that stand for ASCII; others cannot spell one of our prefixes.

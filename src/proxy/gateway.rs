@@ -279,8 +279,8 @@ impl Exchange<'_> {
         let body =
             read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
-        if chunked && self.watch.is_some_and(|watch| watch.has_broken_chunk()) {
-            return Err(Refusal::new(Rejection::RequestMalformed, "the size of a chunk"));
+        if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
         Ok(body)
     }

@@ -155,7 +155,7 @@ async fn draining_takes_no_longer_than_it_may() {
 }
 
 /// Greets every TLS client until the test ends.
-async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
+pub async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
     let acceptor = certificate.acceptor().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -171,7 +171,7 @@ async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
     address
 }
 
-async fn is_from(ca: &[u8], address: std::net::SocketAddr) -> bool {
+pub async fn is_from(ca: &[u8], address: std::net::SocketAddr) -> bool {
     within("a handshake", tls_stream(address, ca, b"http/1.1")).await.is_ok()
 }
 

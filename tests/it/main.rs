@@ -15,8 +15,10 @@
 
 mod admin;
 mod bodies;
+mod corpus;
 mod deadlines;
 mod events;
+mod faults;
 mod forwarding;
 mod framing;
 mod keys;

@@ -54,7 +54,9 @@ impl Rejection {
             Self::BodyTimeout => "Slow or stuck sender; `limits.body_timeout` sets the bound.",
             Self::BodyTooLarge => "Over `limits.body_bytes_max`. No homeserver takes more.",
             Self::ClientGone => CLIENT_GONE,
-            Self::ContentEncoding => "Signatures cover plain JSON; nobody compresses requests.",
+            Self::ContentEncoding => {
+                "Signatures cover plain JSON; nobody compresses requests, and a form or another charset would be read as something else."
+            }
             Self::DestinationMismatch => DESTINATION_MISMATCH,
             Self::EventRefused => EVENT_REFUSED,
             Self::ExpectationUnsupported => "Only `100-continue` has a meaning in HTTP.",
