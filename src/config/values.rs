@@ -58,14 +58,14 @@ pub(super) fn homeserver(text: &str) -> Checked<Homeserver> {
         let fix = if text.contains("://") || text.is_empty() { "127.0.0.1:8008" } else { text };
         return Err(Problem::new(
             "it is neither \"http://host:port\" nor \"unix:/path\"",
-            format!("write homeserver = {:?}", format!("http://{fix}")),
+            format!("write {:?}", format!("http://{fix}")),
         ));
     };
     if let Some(at) = rest.find(['/', '?', '#']) {
         let authority = rest.get(..at).unwrap_or_default();
         return Err(Problem::new(
             "a path has no place here: requests are forwarded with the path they came with",
-            format!("write homeserver = {:?}", format!("http://{authority}")),
+            format!("write {:?}", format!("http://{authority}")),
         ));
     }
     let (host, port) = host_and_port(rest)?;
@@ -76,7 +76,7 @@ fn unix_socket(path: &str) -> Checked<Homeserver> {
     if path.starts_with("//") {
         return Err(Problem::new(
             "a unix socket is written with one slash",
-            format!("write homeserver = {:?}", format!("unix:/{}", path.trim_start_matches('/'))),
+            format!("write {:?}", format!("unix:/{}", path.trim_start_matches('/'))),
         ));
     }
     absolute_path(path).map(Homeserver::Unix)
@@ -84,17 +84,14 @@ fn unix_socket(path: &str) -> Checked<Homeserver> {
 
 fn host_and_port(authority: &str) -> Checked<(String, u16)> {
     if authority.contains('@') {
-        return Err(Problem::new(
-            "a user name has no place here",
-            "write homeserver = \"http://host:port\"",
-        ));
+        return Err(Problem::new("a user name has no place here", "write \"http://host:port\""));
     }
     // The colons of a bare IPv6 address are no port; a bracketed one ends with its bracket.
     let split = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
     let Some((host, port)) = split else {
         return Err(Problem::new(
             "the port is missing",
-            format!("write homeserver = {:?}", format!("http://{authority}:8008")),
+            format!("write {:?}", format!("http://{authority}:8008")),
         ));
     };
     let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {

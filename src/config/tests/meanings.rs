@@ -33,7 +33,7 @@ error: homeserver = "http://127.0.0.1:8008/": a path has no place here: requests
    |
  2 | homeserver = "http://127.0.0.1:8008/"
    |              ^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: write homeserver = "http://127.0.0.1:8008"
+   = help: write "http://127.0.0.1:8008"
 "#,
     );
 }
@@ -51,7 +51,7 @@ error: homeserver = "http://synapse": the port is missing
    |
  2 | homeserver = "http://synapse"
    |              ^^^^^^^^^^^^^^^^
-   = help: write homeserver = "http://synapse:8008"
+   = help: write "http://synapse:8008"
 "#,
     );
 }

@@ -209,7 +209,7 @@ error: homeserver = "127.0.0.1:8008": it is neither "http://host:port" nor "unix
    |
  2 | homeserver = "127.0.0.1:8008"
    |              ^^^^^^^^^^^^^^^^
-   = help: write homeserver = "http://127.0.0.1:8008"
+   = help: write "http://127.0.0.1:8008"
 
 error: listen.address = "8448": it is not an IP address with a port
   --> fedgate.toml:5:11

@@ -10,7 +10,7 @@ use http::Method;
 use moka::sync::Cache;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::metrics::EventMetrics;
 use super::rooms::{Authority, RoomVersions};
@@ -67,6 +67,8 @@ impl RoomAsker {
         let mut next = self.next.lock().await;
         let mut failure = None;
         let mut pace = interval(ASK_PACE);
+        // After a long wait there is nothing to make up for.
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while let Some(room_id) = next.recv().await {
             pace.tick().await;
             let answer = timeout(ANSWER_TIMEOUT, self.ask(&room_id)).await;
@@ -117,3 +119,6 @@ impl RoomAsker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

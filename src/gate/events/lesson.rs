@@ -66,3 +66,6 @@ impl Lesson {
         self.body = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,14 @@ impl Keyring {
         // A source that has not the last word may have brought what was missing all the same.
         let known = inner.known_unused(server, now).await;
         let mut answers = inner.event_answers(server, known.as_deref(), wanted, now);
-        let is_all = matches!(renewed, Renewed::Asked { origin_spoke: true } | Renewed::NothingNew);
-        answers.iter_mut().for_each(|answer| answer.is_settled |= is_all);
+        for answer in &mut answers {
+            answer.is_settled |= match renewed {
+                Renewed::Asked { origin_spoke } => origin_spoke,
+                // The copy is as new as can be; a key that is missing may have been added since.
+                Renewed::NothingNew => answer.key.is_some(),
+                Renewed::Not => false,
+            };
+        }
         answers
     }
 }
