@@ -37,7 +37,7 @@ impl HttpsGet for Scripted<'_> {
         assert_eq!(bytes_max, WELL_KNOWN_BYTES_MAX);
         assert!(target.starts_with('/') || target.starts_with('?'), "{target}");
         assert!(names::server_name(&endpoint.host_header).is_some(), "{endpoint:?}");
-        self.questions.lock().unwrap().push(format!("{endpoint} {target}"));
+        self.questions.lock().unwrap().push(format!("{}{target}", endpoint.host_header));
         let mut left = self.left.lock().unwrap();
         if left.is_empty() {
             return Err(NetError::Connect("nobody".to_owned()));

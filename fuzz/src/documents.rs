@@ -31,7 +31,11 @@ pub fn read(text: &[u8]) -> Option<Document> {
     if text.len() > BYTES_MAX {
         return None;
     }
-    let value = json::parse_object(text)?;
+    of_value(json::parse_object(text)?)
+}
+
+/// The same for what has been read already.
+pub fn of_value(value: Value) -> Option<Document> {
     let server_name = value.member("server_name")?.text()?.to_owned();
     names::server_name(&server_name)?;
     let valid_until_ts = time(value.member("valid_until_ts")?)?;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fedgate::clock::{Clock, ManualClock};
-use fedgate::config::{BindingMode, Events, EventsMode, Mode, OtherPaths};
+use fedgate::config::{BindingMode, Config, Mode, OtherPaths, Sources};
 use fedgate::gate::events::Examiner;
 use fedgate::gate::events::metrics::EventMetrics;
 use fedgate::gate::{Gate, GateSettings};
@@ -30,6 +29,15 @@ pub const NOW: u64 = 1_767_225_600_000;
 pub const OWN: [&str; 2] = ["gate.example", "gate2.example:8448"];
 /// Most bytes of a signed body.
 pub const BODY_MAX: usize = 65_536;
+
+/// How events are looked at.
+const SETTINGS: &str = r#"
+server_name = "gate.example"
+homeserver = "http://127.0.0.1:8008"
+[events]
+mode = "enforce"
+time_budget = "60s"
+"#;
 
 /// Current keys that the gate knows, and the numbers they are made of.
 const CURRENT: [(&str, &str, u8); 3] = [
@@ -103,16 +111,9 @@ pub fn gate() -> Gate {
         policy: KeyPolicy::default(),
         rules: Rulebook::new(rules, Rules::default()),
     });
-    let events = Events {
-        mode: EventsMode::Enforce,
-        time_budget: Duration::from_secs(60),
-        fetches_per_request_max: 0,
-        rooms_max: 100,
-        admin_token_file: None,
-        admin_api: None,
-    };
+    let config = Config::load(&Sources::from_text("fuzz.toml", SETTINGS.to_owned())).unwrap();
     let metrics = EventMetrics::register(&Registry::new()).unwrap();
-    let examiner = Examiner::new(events, own.clone(), keyring.clone(), None, metrics);
+    let examiner = Examiner::new(config.events, own.clone(), keyring.clone(), None, metrics);
     let settings = GateSettings {
         server_names: own,
         mode: Mode::Enforce,

@@ -223,9 +223,10 @@ fn refuse_escapes_in_fixed_part(path: &str) -> Result<(), Refusal> {
 fn refuse_hidden_prefix(path: &str) -> Result<(), Refusal> {
     let mut seen = path.to_ascii_lowercase();
     for _ in 0..DECODE_ROUNDS_MAX {
-        // A path parameter (`;x`) hides from a router that cuts it off before matching.
-        let plain: String =
-            seen.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect::<Vec<_>>().join("/");
+        // A path parameter (`;x`) hides from a router that cuts it off before matching. What is left
+        // may be an empty segment or dots, which were no such thing with it.
+        let cut = seen.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect::<Vec<_>>();
+        let plain = collapse(&cut.join("/"));
         let hidden = SIGNED_PREFIXES.iter().chain([&KEY_PREFIX]).any(|p| under(p, &plain))
             || under("/.well-known/matrix/server", &plain);
         if hidden {
