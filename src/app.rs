@@ -5,6 +5,7 @@ mod events;
 mod key_server;
 mod keys;
 mod outbound;
+mod policy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,10 +28,12 @@ use self::key_server::key_server;
 pub use self::keys::{key_policy, key_sources_alone, keyring_alone, rules};
 use self::keys::{keyring, store};
 pub use self::outbound::transport;
+use self::policy::policy;
 use crate::admin::{Admin, Readiness, Token, TokenError, read_token};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Homeserver, Mode};
 use crate::gate::metrics::GateMetrics;
+use crate::gate::policy::PolicyFileError;
 use crate::gate::{Gate, GateSettings};
 use crate::keys::Keyring;
 use crate::keys::signing_key_file::SigningKeyFileError;
@@ -69,6 +72,9 @@ pub enum StartError {
         /// The system's reason.
         cause: std::io::Error,
     },
+    /// A file with rules about servers cannot be used.
+    #[error("{0}")]
+    Policy(#[from] PolicyFileError),
     /// A metric family could not be registered: a bug.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -245,8 +251,9 @@ fn gateway(
     };
     register_mode(registry, config.mode)?;
     let examiner = examiner(config, &keyring, registry)?;
+    let policy = policy(config, &clock, registry)?;
     Ok(Gateway {
-        gate: Gate::new(settings, keyring, examiner, clock),
+        gate: Gate::new(settings, keyring, examiner, clock).with_policy(policy),
         key_server,
         proxy: Arc::new(proxy(config)?),
         budget: BodyBudget::new(config.limits.buffered_bytes_max, metrics.proxy.clone()),

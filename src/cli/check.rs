@@ -1,5 +1,6 @@
 //! `fedgate check`: is everything there that the settings name?
 
+mod policy;
 mod probes;
 mod secrets;
 mod store;
@@ -93,6 +94,7 @@ fn findings(config: &Config) -> Vec<Finding> {
     findings.extend(probes::admin_exposed(config));
     findings.push(store::store(config));
     findings.extend(secrets::secrets(config));
+    findings.extend(policy::policy(config));
     findings.push(probes::resolver(config));
     findings.extend(probes::open_files(config));
     findings

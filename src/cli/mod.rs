@@ -14,6 +14,7 @@ mod keys;
 mod log;
 mod notary;
 mod out;
+mod policy;
 mod run;
 mod sign;
 mod times;
@@ -56,6 +57,9 @@ enum Command {
     /// Make the signing key of a notary, or print what others need to trust it
     #[command(subcommand)]
     Notary(notary::Command),
+    /// Say what the rules of the section [policy] mean for a server
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Stand in front of the homeserver until SIGTERM
     Run(SettingsArguments),
     /// Sign a request with a homeserver's signing key
@@ -175,6 +179,7 @@ fn run(command: Command, out: &mut Out) -> Result<Exit, Failure> {
         Command::Keys(arguments) => keys::run(&arguments, out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command(), out),
         Command::Notary(command) => notary::run(&command, out),
+        Command::Policy(command) => policy::run(&command, out),
         Command::Run(arguments) => run::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),

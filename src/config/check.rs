@@ -3,6 +3,7 @@
 mod across;
 mod events;
 mod key_server;
+mod policy;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let notaries = notaries(reader);
     let pins = pins(reader);
     let key_server = key_server::read(reader);
+    let policy = policy::read(reader);
     let events = events::read(reader);
     let admin = reader.text("admin.address", values::listen_address);
     let token_file = reader.optional("admin.token_file", values::absolute_path);
@@ -103,6 +105,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         notaries: notaries?,
         pins: pins?,
         key_server: key_server?,
+        policy: policy?,
         events: events?,
         admin: Admin { address: admin?, token_file: token_file? },
         log: Log { format: format?, filter: filter? },

@@ -8,6 +8,7 @@ mod check;
 mod diagnostic;
 mod dump;
 mod options;
+mod policy;
 mod sample;
 mod settings;
 mod sources;
@@ -30,6 +31,9 @@ use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName, Timestamp};
 pub use diagnostic::ConfigErrors;
 pub(crate) use dump::dump;
+pub use policy::{
+    IpLiterals, PlacedRule, Policy, PolicyFile, PolicyFileKind, PolicyRule, PolicyRuleError,
+};
 pub use sample::sample;
 pub(crate) use settings::Settings;
 pub use sources::Sources;
@@ -66,6 +70,8 @@ pub struct Config {
     pub pins: Vec<Pin>,
     /// What is answered for the homeserver's keys and for those of others.
     pub key_server: KeyServer,
+    /// Which servers may federate.
+    pub policy: Policy,
     /// What becomes of the events inside of requests.
     pub events: Events,
     /// Health and metrics.

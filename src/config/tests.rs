@@ -4,6 +4,7 @@ mod key_server;
 mod layers;
 mod meanings;
 mod mistakes;
+mod policy;
 mod proxy;
 mod rules;
 mod sample;

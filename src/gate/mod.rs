@@ -8,6 +8,7 @@ pub mod admission;
 pub mod events;
 pub mod metrics;
 pub mod permit;
+pub mod policy;
 pub mod rejection;
 pub mod route;
 
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::events::{Examined, Examiner, Lesson, Verified};
+use self::policy::Policy;
 use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
 pub use permit::{Authorization, Permit};
 pub use rejection::{Refusal, Rejection};
@@ -48,6 +50,7 @@ pub struct Gate {
     settings: GateSettings,
     keyring: Keyring,
     examiner: Option<Examiner>,
+    policy: Option<Arc<Policy>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -72,7 +75,14 @@ impl Gate {
         examiner: Option<Examiner>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, keyring, examiner, clock }
+        Self { settings, keyring, examiner, policy: None, clock }
+    }
+
+    /// The same, with rules about which servers may federate.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Arc<Policy>) -> Self {
+        self.policy = Some(policy);
+        self
     }
 
     /// Judges a head: no IO, no memory spent.
@@ -84,6 +94,9 @@ impl Gate {
                 Rejection::OtherPath,
                 admission::shown(admitted.target.path().as_bytes()),
             ));
+        }
+        if let (Claim::Signed(credentials), Some(policy)) = (&admitted.claim, &self.policy) {
+            policy.check(&credentials.origin, admitted.endpoint)?;
         }
         Ok(admitted)
     }
@@ -184,9 +197,17 @@ impl Gate {
 
     /// Prepares for what is to come, for as long as it is waited for.
     pub async fn prepare(&self) {
-        if let Some(examiner) = &self.examiner {
-            examiner.prepare().await;
-        }
+        let rooms = async {
+            if let Some(examiner) = &self.examiner {
+                examiner.prepare().await;
+            }
+        };
+        let rules = async {
+            if let Some(policy) = &self.policy {
+                policy.watch().await;
+            }
+        };
+        tokio::join!(rooms, rules);
     }
 
     /// What is to be learnt from the homeserver's answer to a request that is forwarded.
@@ -288,6 +309,7 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::KeyUnknown
         | Rejection::KeyUnsupported
         | Rejection::MembershipRefused
+        | Rejection::PolicyDenied
         | Rejection::TransactionRefused
         | Rejection::UserNotOnOrigin => true,
         Rejection::BodyForbidden

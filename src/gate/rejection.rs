@@ -4,6 +4,7 @@
 mod meaning;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -78,6 +79,8 @@ pub enum Rejection {
     OtherPath,
     /// The gate is at its bounds.
     Overloaded,
+    /// The policy has no place for the origin.
+    PolicyDenied,
     /// This client's network asks for more than its share.
     RateLimited,
     /// The request breaks HTTP.
@@ -92,7 +95,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every refusal, in alphabetical order.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BadSignature,
         Self::BodyAmbiguous,
         Self::BodyForbidden,
@@ -125,6 +128,7 @@ impl Rejection {
         Self::MethodNotAllowed,
         Self::OtherPath,
         Self::Overloaded,
+        Self::PolicyDenied,
         Self::RateLimited,
         Self::RequestMalformed,
         Self::TargetRefused,
@@ -169,7 +173,7 @@ impl Rejection {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OtherPath => StatusCode::NOT_FOUND,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::UserNotOnOrigin => StatusCode::FORBIDDEN,
+            Self::PolicyDenied | Self::UserNotOnOrigin => StatusCode::FORBIDDEN,
         }
     }
 
@@ -194,7 +198,7 @@ impl Rejection {
             | Self::MembershipRefused
             | Self::TransactionRefused => "M_INVALID_PARAM",
             Self::RateLimited => "M_LIMIT_EXCEEDED",
-            Self::UserNotOnOrigin => "M_FORBIDDEN",
+            Self::PolicyDenied | Self::UserNotOnOrigin => "M_FORBIDDEN",
             Self::BodyTooLarge | Self::HeadTooLarge => "M_TOO_LARGE",
             Self::MethodNotAllowed | Self::OtherPath => "M_UNRECOGNIZED",
             Self::BodyForbidden
@@ -249,6 +253,7 @@ impl Rejection {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::OtherPath => "other_path",
             Self::Overloaded => "overloaded",
+            Self::PolicyDenied => "policy_denied",
             Self::RateLimited => "rate_limited",
             Self::RequestMalformed => "request_malformed",
             Self::TargetRefused => "target_refused",
@@ -293,6 +298,7 @@ impl Rejection {
             Self::MethodNotAllowed => "Method not allowed",
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
+            Self::PolicyDenied => "Federation denied",
             Self::RateLimited => "Too many questions for keys",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
@@ -320,13 +326,15 @@ pub struct Refusal {
     pub endpoint: Option<Endpoint>,
     /// Who the request claims to be from, where the refusal came after reading that.
     pub origin: Option<ServerName>,
+    /// What the peer is told instead of the refusal's own text.
+    pub text: Option<Arc<str>>,
 }
 
 impl Refusal {
     /// A refusal and what was seen.
     pub fn new(rejection: Rejection, detail: impl fmt::Display) -> Self {
         let detail = detail.to_string();
-        Self { rejection, detail, retry_after: None, endpoint: None, origin: None }
+        Self { rejection, detail, retry_after: None, endpoint: None, origin: None, text: None }
     }
 
     /// The same, with the operation that was asked for.
@@ -340,6 +348,13 @@ impl Refusal {
     #[must_use]
     pub fn of_origin(mut self, origin: &ServerName) -> Self {
         self.origin = Some(origin.clone());
+        self
+    }
+
+    /// The same, with a text of the operator's for the peer.
+    #[must_use]
+    pub fn saying(mut self, text: &Arc<str>) -> Self {
+        self.text = Some(Arc::clone(text));
         self
     }
 

@@ -11,6 +11,7 @@ pub mod key_id;
 pub mod key_map;
 pub mod limits;
 pub mod own_server_keys;
+pub mod server_glob;
 pub mod server_keys;
 pub mod server_name;
 pub mod sign;
@@ -26,5 +27,6 @@ mod test_vectors;
 
 pub use key_id::KeyId;
 pub use key_map::KeyMap;
+pub use server_glob::ServerGlob;
 pub use server_name::ServerName;
 pub use timestamp::Timestamp;

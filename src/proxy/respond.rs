@@ -25,7 +25,7 @@ impl Answer {
         let rejection = refusal.rejection;
         let mut object = serde_json::Map::new();
         object.insert("errcode".into(), rejection.errcode().into());
-        let mut text = rejection.public_text().to_owned();
+        let mut text = refusal.text.as_deref().unwrap_or(rejection.public_text()).to_owned();
         if rejection.tells_detail() {
             text = format!("{text}: {}", refusal.detail);
         }

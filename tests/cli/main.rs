@@ -7,6 +7,7 @@ mod inquiry;
 mod keys;
 mod log;
 mod notary;
+mod policy;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -24,6 +24,7 @@ mod lifecycle;
 mod mutations;
 mod notary;
 mod observe;
+mod policy;
 mod rejections;
 mod smoke;
 mod streaming;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::{Config, Homeserver, Publish, Queries};
+use super::policy;
 use super::reader::Reader;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
@@ -15,6 +16,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     agreement(config, reader);
     pins(config, reader);
     key_server(config, reader);
+    policy::own_names(config, reader);
 }
 
 /// There must be as many witnesses as are asked for.

@@ -74,6 +74,16 @@ impl<'a> Reader<'a> {
         name: &str,
         parse: impl Fn(&str) -> Checked<T>,
     ) -> Option<Vec<T>> {
+        let placed = self.placed_list(name, parse)?;
+        Some(placed.into_iter().map(|(_, item)| item).collect())
+    }
+
+    /// The same with the place of each entry.
+    pub(super) fn placed_list<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Checked<T>,
+    ) -> Option<Vec<(&'a Place, T)>> {
         let value = self.settings.get(name)?;
         let Raw::List(items) = &value.raw else {
             self.errors.push(wrong_form(name, Kind::List, value));
@@ -86,7 +96,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             match parse(text) {
-                Ok(item) => parsed.push(item),
+                Ok(parse) => parsed.push((&item.place, parse)),
                 Err(problem) => self.errors.push(Diagnostic {
                     message: format!("{name} has {}: {}", quoted(text), problem.message),
                     place: item.place.clone(),

@@ -1,13 +1,19 @@
 //! The settings themselves.
 
 use super::Default::{Required, Unset, Value};
+use super::policy::POLICY;
 use super::{Kind, Opt, Section};
 
 /// Every section with its settings, in the order of the sample.
 pub(crate) const SECTIONS: &[Section] =
-    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, EVENTS, ADMIN, LIMITS, LOG];
+    &[TOP, LISTEN, OUTBOUND, KEYS, NOTARIES, PINS, KEY_SERVER, POLICY, EVENTS, ADMIN, LIMITS, LOG];
 
-const fn option(name: &'static str, kind: Kind, default: super::Default, doc: &'static str) -> Opt {
+pub(super) const fn option(
+    name: &'static str,
+    kind: Kind,
+    default: super::Default,
+    doc: &'static str,
+) -> Opt {
     Opt { name, kind, default, doc }
 }
 

@@ -77,7 +77,7 @@ error: unknown setting or section prometheus at the top of the file
    |
  3 | [prometheus]
    |  ^^^^^^^^^^
-   = help: known here: server_name, server_names, homeserver, mode, listen, outbound, keys, notaries, pins, key_server, events, admin, limits, log
+   = help: known here: server_name, server_names, homeserver, mode, listen, outbound, keys, notaries, pins, key_server, policy, events, admin, limits, log
 "#,
     );
 }

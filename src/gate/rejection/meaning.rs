@@ -30,6 +30,8 @@ const OTHER_PATH: &str =
     "Not a federation path; `listen.other_paths = \"forward\"` lets such pass.";
 const OVERLOADED: &str = "All of `limits.buffered_bytes_max` is in use by bodies that are arriving, or all memory \
     for a notary's answers by those being read; the log line says which.";
+const POLICY_DENIED: &str =
+    "By the rules of `[policy]`; the log line names the rule, its file and line.";
 const TARGET_REFUSED: &str = "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \
     path, and a proxy that rewrites it breaks the signature.";
 const TRANSACTION_REFUSED: &str = "More than 50 PDUs or 100 EDUs, or no arrays of them; the answer says which. The \
@@ -73,6 +75,7 @@ impl Rejection {
             Self::MethodNotAllowed => "The path exists, with another method.",
             Self::OtherPath => OTHER_PATH,
             Self::Overloaded => OVERLOADED,
+            Self::PolicyDenied => POLICY_DENIED,
             Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => TARGET_REFUSED,

@@ -21,6 +21,7 @@ pub const PUT: &str = "/_matrix/federation/v1/send/1";
 /// Where the homeserver's answer never ends.
 pub const HELD: &str = "/_matrix/federation/v1/send/held";
 const NO_LIMITS: &str = "";
+const DENY: &str = "[policy]\ndeny = [\"origin.*\"]";
 
 /// What remains of an HTTP/1.1 connection after the refusal. An HTTP/2 connection always lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +237,7 @@ pub fn provoke(rejection: Rejection) -> Option<Case> {
         Rejection::Overloaded => case_in(World::Full, put(object, object), Reusable).map(|c| {
             Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 100", ..c }
         }),
+        Rejection::PolicyDenied => case_with(DENY, get(), Reusable),
         Rejection::RateLimited => rate_limited(),
         Rejection::RequestMalformed => only_on_http1(case(
             raw("GET / HTTP/1.1\r\nHost: gate.example\r\nHost: other.example\r\n\r\n"),
