@@ -388,3 +388,6 @@ const fn is_observable(rejection: Rejection) -> bool {
         | Rejection::TargetRefused => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
