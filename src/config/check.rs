@@ -157,6 +157,7 @@ fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
     let address = reader.optional("listen.address", values::listen_address);
     let trusted_proxies = reader.list("listen.trusted_proxies", values::range);
     let other_paths = reader.text("listen.other_paths", |text| values::choice(text, OTHER_PATHS));
+    let handover = reader.optional("listen.handover", values::absolute_path);
     let tls = match (certificate?, private_key?) {
         (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
         (None, None) => None,
@@ -170,6 +171,7 @@ fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
         tls,
         trusted_proxies: trusted_proxies?,
         other_paths: other_paths?,
+        handover: handover?,
     })
 }
 

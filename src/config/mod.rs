@@ -4,6 +4,7 @@
 //! every error at once. The table of options (`options`) is the one place where a setting has its
 //! name, default and documentation; the sample file is written from it.
 
+mod changes;
 mod check;
 mod diagnostic;
 mod dump;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName, Timestamp};
+pub(crate) use changes::Changes;
 pub use diagnostic::ConfigErrors;
 pub(crate) use dump::dump;
 pub use policy::{
@@ -131,6 +133,8 @@ pub struct Listen {
     pub trusted_proxies: Vec<IpNet>,
     /// What happens to paths outside federation.
     pub other_paths: OtherPaths,
+    /// The socket over which a new process takes over from the one that serves.
+    pub handover: Option<PathBuf>,
 }
 
 /// Certificate files in PEM.

@@ -85,6 +85,11 @@ impl Gate {
         self
     }
 
+    /// The rules about which servers may federate.
+    pub const fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
+    }
+
     /// Judges a head: no IO, no memory spent.
     pub fn admit(&self, head: RequestHead<'_>) -> Result<Admitted, Refusal> {
         let admitted = admit(head, &self.settings.server_names, self.settings.body_bytes_max)?;
@@ -193,6 +198,16 @@ impl Gate {
             Examined::Answered(answer) if !self.is_observing() => Ok(Examined::Answered(answer)),
             Examined::Answered(_) | Examined::Passed => Ok(Examined::Passed),
         }
+    }
+
+    /// Whether refusals are carried out.
+    pub const fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// What looks at events, if they are looked at.
+    pub const fn examiner(&self) -> Option<&Examiner> {
+        self.examiner.as_ref()
     }
 
     /// Prepares for what is to come, for as long as it is waited for.

@@ -10,6 +10,7 @@
 pub mod body;
 pub mod chunks;
 pub mod client;
+pub mod client_connection;
 pub mod connection;
 pub mod forward;
 pub mod frames;

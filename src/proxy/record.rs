@@ -168,6 +168,9 @@ impl Record {
 /// uncounted, the end is the drop.
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.refusal.is_none() {
+            self.refusal = Some(Refusal::new(Rejection::InternalError, "a panic"));
+        }
         let (verdict, took) = (self.verdict(), self.started.elapsed());
         self.metrics.proxy.in_flight.dec();
         self.metrics.proxy.request_took(took);

@@ -49,7 +49,8 @@ fn no_line_is_lost_when_nobody_reads_and_at_the_end() {
         lines.map(|line| format!("{} {}", line["target"], line["message"])).collect();
     let count = |message: &str| messages.iter().filter(|found| *found == message).count();
     assert_eq!(count("\"fedgate::access\" \"refused\""), REQUESTS);
-    assert_eq!(messages.last().map(String::as_str), Some("\"fedgate::app\" \"stopped\""));
+    assert_eq!(messages.last().map(String::as_str), Some("\"fedgate::app::run\" \"stopped\""));
+    assert!(!messages.iter().any(|message| message.contains("fedgate::panics")), "{messages:?}");
 }
 
 fn skip_answer(answers: &mut impl std::io::BufRead) {

@@ -59,7 +59,7 @@ pub struct Examiner {
     keyring: Keyring,
     rooms: Arc<RoomVersions>,
     asker: Option<RoomAsker>,
-    hot_keys: HotKeys,
+    hot_keys: Arc<HotKeys>,
     metrics: EventMetrics,
 }
 
@@ -100,8 +100,18 @@ impl Examiner {
     ) -> Option<Self> {
         let rooms = Arc::new(RoomVersions::new(settings.rooms_max));
         let is_on = settings.mode != EventsMode::Off;
-        let hot_keys = HotKeys::new(HotKeys::BYTES_MAX);
+        let hot_keys = Arc::new(HotKeys::new(HotKeys::BYTES_MAX));
         is_on.then_some(Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics })
+    }
+
+    /// Knows of rooms and keys what `previous` knows.
+    #[must_use]
+    pub fn remembering(mut self, previous: &Self) -> Self {
+        if self.settings.rooms_max == previous.settings.rooms_max {
+            self.rooms = Arc::clone(&previous.rooms);
+        }
+        self.hot_keys = Arc::clone(&previous.hot_keys);
+        self
     }
 
     /// Looks at a request.
