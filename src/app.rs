@@ -6,6 +6,7 @@ mod events;
 mod handover;
 mod key_server;
 mod keys;
+mod limits;
 mod metrics;
 mod outbound;
 pub mod panics;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::events::examiner;
 use super::key_server::key_server;
+use super::limits::limits;
 use super::metrics::Families;
 use super::policy::policy;
 use super::{Outside, StartError};
@@ -68,13 +69,15 @@ impl Foundation {
         let examiner = examiner(&config, &keyring, &self.families.events, known)?;
         let (clock, notary) = (&self.outside.clock, &self.families.notary);
         let policy = policy(&config, clock, &self.families.policy, previous)?;
+        let limits = limits(&config, &self.families.limits, previous);
         let known = before.and_then(|before| before.key_server.notary.as_deref());
         let key_server = key_server(&config, &keyring, clock, notary, known)?;
         let metrics = Arc::clone(&self.families.requests);
         let bodies_max = config.limits.buffered_bytes_max;
         let gateway = Arc::new(Gateway {
             gate: Gate::new(settings, keyring.clone(), examiner, Arc::clone(clock))
-                .with_policy(policy),
+                .with_policy(policy)
+                .with_limits(limits),
             key_server,
             proxy: proxy(&config, previous)?,
             budget: match before {

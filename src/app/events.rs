@@ -2,7 +2,7 @@
 
 use super::StartError;
 use super::assembly::{main_name, token_text};
-use crate::config::Config;
+use crate::config::{Config, RefusalLines};
 use crate::gate::events::metrics::EventMetrics;
 use crate::gate::events::{Examiner, RoomAsker};
 use crate::keys::Keyring;
@@ -26,6 +26,8 @@ pub(super) fn examiner(
     };
     let names = config.server_names.clone();
     let examiner = Examiner::new(events.clone(), names, keyring.clone(), asker, metrics.clone());
+    let is_limited = config.log.refusals == RefusalLines::Limited;
+    let examiner = if is_limited { examiner.map(Examiner::with_limited_lines) } else { examiner };
     Ok(match (examiner, previous) {
         (Some(examiner), Some(previous)) => Some(examiner.remembering(previous)),
         (examiner, _) => examiner,

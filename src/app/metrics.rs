@@ -6,12 +6,13 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::gate::events::metrics::EventMetrics;
+use crate::gate::limits::metrics::LimitMetrics;
 use crate::gate::metrics::GateMetrics;
 use crate::gate::policy::metrics::PolicyMetrics;
 use crate::notary::metrics::NotaryMetrics;
 use crate::proto::Timestamp;
 use crate::proxy::metrics::ProxyMetrics;
-use crate::proxy::record::Metrics;
+use crate::proxy::record::{Metrics, refusal_lines};
 
 /// A panic is the process's: whatever thread or task it is in, there is one hook.
 pub(super) static PANICS: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
@@ -28,6 +29,7 @@ pub(super) struct Families {
     pub(super) events: EventMetrics,
     pub(super) notary: NotaryMetrics,
     pub(super) policy: PolicyMetrics,
+    pub(super) limits: LimitMetrics,
     pub(super) observing: IntGauge,
     pub(super) reloads: ReloadMetrics,
 }
@@ -72,10 +74,12 @@ impl Families {
             requests: Arc::new(Metrics {
                 gate: GateMetrics::register(registry)?,
                 proxy: ProxyMetrics::register(registry)?,
+                lines: refusal_lines(),
             }),
             events: EventMetrics::register(registry)?,
             notary: NotaryMetrics::register(registry)?,
             policy: PolicyMetrics::register(registry)?,
+            limits: LimitMetrics::register(registry)?,
             observing,
             reloads: ReloadMetrics::register(registry)?,
         })

@@ -14,7 +14,7 @@ use super::assembly::{Assembly, Foundation};
 use super::keys::renewed;
 use super::metrics::ReloadOutcome;
 use crate::admin::Served;
-use crate::config::{Changes, Config, Mode, Settings, Sources};
+use crate::config::{Changes, Config, Mode, RefusalLines, Settings, Sources};
 use crate::proxy::gateway::CurrentGateway;
 use crate::proxy::listener::resize;
 use crate::proxy::tls::{Certificate, Loaded};
@@ -42,6 +42,7 @@ impl Live {
         certificate: Option<Arc<Certificate>>,
         places: Arc<Semaphore>,
     ) -> Self {
+        let refusals = assembly.config.log.refusals;
         let live = Self {
             foundation,
             gateway,
@@ -51,7 +52,7 @@ impl Live {
             renewed: watch::Sender::new(()),
             assembly: tokio::sync::Mutex::new(assembly),
         };
-        live.show_mode(live.gateway.load().gate.mode());
+        live.show_mode(live.gateway.load().gate.mode(), refusals);
         live.foundation.families.reloads.began(live.foundation.outside.clock.now());
         live
     }
@@ -81,7 +82,7 @@ impl Live {
         }
         let [before, after] = [&*current, &next].map(|is| is.config.limits.connections_max);
         resize(&self.places, before, after);
-        self.show_mode(next.config.mode);
+        self.show_mode(next.config.mode, next.config.log.refusals);
         self.served.store(Arc::clone(&next.served));
         self.gateway.store(Arc::clone(&next.gateway));
         *current = next;
@@ -89,9 +90,11 @@ impl Live {
         Ok(())
     }
 
-    fn show_mode(&self, mode: Mode) {
+    fn show_mode(&self, mode: Mode, refusals: RefusalLines) {
         let is_observing = mode == Mode::Observe;
-        self.foundation.families.observing.set(i64::from(is_observing));
+        let families = &self.foundation.families;
+        families.observing.set(i64::from(is_observing));
+        families.requests.lines.limit(refusals == RefusalLines::Limited);
         if is_observing {
             warn!("observe mode: nothing is refused, unverified requests reach the homeserver");
         }

@@ -10,6 +10,7 @@ mod diagnostic;
 mod dump;
 mod options;
 mod policy;
+mod rates;
 mod sample;
 mod settings;
 mod sources;
@@ -36,6 +37,7 @@ pub(crate) use dump::dump;
 pub use policy::{
     IpLiterals, PlacedRule, Policy, PolicyFile, PolicyFileKind, PolicyRule, PolicyRuleError,
 };
+pub use rates::RequestRates;
 pub use sample::sample;
 pub(crate) use settings::Settings;
 pub use sources::Sources;
@@ -62,6 +64,8 @@ pub struct Config {
     pub listen: Listen,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Rates of requests.
+    pub rates: RequestRates,
     /// How other servers are reached.
     pub outbound: Outbound,
     /// How keys are found.
@@ -389,6 +393,17 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged, as a tracing filter ("info", "fedgate=debug").
     pub filter: String,
+    /// Whether every refusal has a line.
+    pub refusals: RefusalLines,
+}
+
+/// Which refusals and bad events have a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalLines {
+    /// All of them.
+    All,
+    /// One a second for each reason once they are many, and how many were left out.
+    Limited,
 }
 
 /// The form of a log line.

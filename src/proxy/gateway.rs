@@ -21,6 +21,7 @@ use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
+use super::turn::turn;
 use super::wire::check_wire;
 use crate::gate::admission::{Admitted, BodyRule, RequestHead};
 use crate::gate::events::{Examined, Lesson};
@@ -135,6 +136,7 @@ impl Exchange<'_> {
                     session.set_keepalive(None);
                 }
                 let answered = refuse(&mut session, &refusal).await;
+                self.gateway.gate.note(&refusal, record.client);
                 record.refused(refusal);
                 if answered.is_err() {
                     return None;
@@ -213,6 +215,7 @@ impl Exchange<'_> {
         let examined = match judged {
             Err(refusal) => Err(refusal),
             Ok(judged) => {
+                record.hold(turn(session, gate, &judged.permit).await?);
                 let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }

@@ -22,4 +22,5 @@ pub mod metrics;
 pub mod record;
 pub mod respond;
 pub mod tls;
+mod turn;
 mod wire;

@@ -23,6 +23,7 @@ mod forwarding;
 mod framing;
 mod keys;
 mod lifecycle;
+mod limits;
 mod mutations;
 mod notary;
 mod observe;

@@ -38,6 +38,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
             "src/app/keys.rs",
             "src/app/metrics.rs",
             "src/gate/events/metrics.rs",
+            "src/gate/limits/metrics.rs",
             "src/gate/metrics.rs",
             "src/gate/policy/metrics.rs",
             "src/keys/metrics.rs",

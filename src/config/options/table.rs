@@ -438,5 +438,12 @@ const LOG: Section = Section {
             "How much: \"error\", \"warn\", \"info\", \"debug\" or \"trace\", also by module, as in\n\
              \"info,fedgate::keys=debug\".",
         ),
+        option(
+            "refusals",
+            Kind::Text,
+            Value(r#""limited""#),
+            "\"all\" writes a line for each refusal and each bad event. \"limited\" writes one a second\n\
+             for each reason once there are many, and how many were left out. The metrics count all.",
+        ),
     ],
 };

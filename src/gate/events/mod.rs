@@ -31,6 +31,7 @@ pub use self::lesson::Lesson;
 use self::metrics::{Check, CheckOutcome, EventMetrics, version_label};
 use self::rooms::{Authority, RoomVersions, Standing};
 use super::admission::shown;
+use super::quiet::Quiet;
 use super::rejection::{Refusal, Rejection};
 use super::route::Endpoint;
 use crate::config::{Events, EventsMode};
@@ -61,6 +62,7 @@ pub struct Examiner {
     asker: Option<RoomAsker>,
     hot_keys: Arc<HotKeys>,
     metrics: EventMetrics,
+    quiet: Option<Arc<Quiet<Check>>>,
 }
 
 /// A verified request.
@@ -101,7 +103,24 @@ impl Examiner {
         let rooms = Arc::new(RoomVersions::new(settings.rooms_max));
         let is_on = settings.mode != EventsMode::Off;
         let hot_keys = Arc::new(HotKeys::new(HotKeys::BYTES_MAX));
-        is_on.then_some(Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics })
+        let quiet = None;
+        let examiner =
+            Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics, quiet };
+        is_on.then_some(examiner)
+    }
+
+    /// The same, with a line for each bad event only as long as they are few.
+    #[must_use]
+    pub fn with_limited_lines(mut self) -> Self {
+        self.quiet = Some(Quiet::new(|check: Check, lines| {
+            let check = check.label();
+            tracing::warn!(target: "fedgate::events", check, lines, "more of these, left out");
+        }));
+        self
+    }
+
+    fn has_line(&self, check: Check) -> bool {
+        self.quiet.as_ref().is_none_or(|quiet| quiet.lets_through(check))
     }
 
     /// Knows of rooms and keys what `previous` knows.
@@ -207,7 +226,7 @@ impl Examiner {
             EduVerdict::Malformed => (CheckOutcome::Bad, Some("it is malformed".to_owned()), false),
         };
         self.metrics.checked(Check::EduOrigin, outcome, "");
-        if let Some(detail) = detail {
+        if let Some(detail) = detail.filter(|_| self.has_line(Check::EduOrigin)) {
             let check = Check::EduOrigin.label();
             tracing::warn!(target: "fedgate::events", %origin, check, detail, "bad EDU");
         }
@@ -339,7 +358,9 @@ impl Examiner {
         }
         let Some(check) = last else { return };
         self.metrics.checked(check, CheckOutcome::Bad, version);
-        if let Outcome::Bad(_, detail) = &finding.outcome {
+        if let Outcome::Bad(_, detail) = &finding.outcome
+            && self.has_line(check)
+        {
             let id = |id: &Option<String>| id.as_deref().map(|id| shown(id.as_bytes()));
             tracing::warn!(
                 target: "fedgate::events",
