@@ -7,6 +7,7 @@ mod answers;
 mod certificates;
 mod clock;
 mod homeserver;
+mod process;
 
 use crate::support::raw::{RawHomeserver, RawRequest};
 use crate::support::{Answer, Client, Gate, GateOptions, Origin, within};

@@ -62,35 +62,35 @@ impl Process {
         let program = dir.path().join("fedgate");
         symlink(env!("CARGO_BIN_EXE_fedgate"), &program).unwrap();
         write(dir.path(), &origin, settings);
-        let mut child = Command::new(&program)
-            .args(["run", "--config"])
-            .arg(dir.path().join("fedgate.toml"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = child.stderr.take().unwrap();
-        let log = Arc::<Mutex<Vec<Value>>>::default();
         let (count, lines) = watch::channel(0);
-        let written = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // What is said last is no log line.
-                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                let mut written = written.lock().unwrap();
-                written.push(line);
-                count.send_replace(written.len());
-            }
-        });
+        let log = Arc::<Mutex<Vec<Value>>>::default();
+        let child = spawn(dir.path(), &log, count);
         let pid = i32::try_from(child.id()).unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let pids = vec![pid];
         let (address, admin) = (nowhere, nowhere);
         let mut process = Self { address, admin, ca, origin, dir, pid, pids, child, log, lines };
-        let ready = process.said(0, "ready").await;
-        let told = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        (process.address, process.admin) = (told("address"), told("admin"));
+        process.is_ready(0).await;
         process
+    }
+
+    /// Kills the process that serves, and starts another on the same files.
+    pub async fn kill_and_restart(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+        let mark = self.mark();
+        let (count, lines) = watch::channel(mark);
+        self.child = spawn(self.dir.path(), &self.log, count);
+        self.lines = lines;
+        self.pid = i32::try_from(self.child.id()).unwrap();
+        self.pids = vec![self.pid];
+        self.is_ready(mark).await;
+    }
+
+    async fn is_ready(&mut self, mark: usize) {
+        let ready = self.said(mark, "ready").await;
+        let told = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
+        (self.address, self.admin) = (told("address"), told("admin"));
     }
 
     /// Puts other settings into the file.
@@ -190,6 +190,29 @@ impl Drop for Process {
         }
         let _ended = self.child.wait();
     }
+}
+
+/// Starts the program on the files in `dir`; what it says goes to `log`, and is counted.
+fn spawn(dir: &Path, log: &Arc<Mutex<Vec<Value>>>, count: watch::Sender<usize>) -> Child {
+    let mut child = Command::new(dir.join("fedgate"))
+        .args(["run", "--config"])
+        .arg(dir.join("fedgate.toml"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.stderr.take().unwrap();
+    let written = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // What is said last is no log line.
+            let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            let mut written = written.lock().unwrap();
+            written.push(line);
+            count.send_replace(written.len());
+        }
+    });
+    child
 }
 
 fn write(dir: &Path, origin: &Origin, settings: &Settings) {
