@@ -24,6 +24,10 @@ bless:
 bench:
     cargo bench --locked
 
+# Fuzzes every target for some seconds.
+fuzz seconds="30":
+    fuzz/run {{ seconds }}
+
 # Licences, bans, sources and advisories of the dependencies.
 deny:
     cargo deny check

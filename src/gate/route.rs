@@ -4,6 +4,8 @@
 //! Everything else under a federation prefix is signed, known or not (R1 to R5): the table of signed
 //! operations serves metrics, never a decision.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 
 use super::rejection::{Refusal, Rejection};
@@ -218,41 +220,63 @@ fn refuse_escapes_in_fixed_part(path: &str) -> Result<(), Refusal> {
     })
 }
 
-/// Refuses a path that a decoding or case-folding router would take for one of ours: forwarded as
-/// "other", it would pass unverified.
+/// Refuses a path that a lenient router would take for one of ours: forwarded as "other", it would pass
+/// unverified. Routers decode, fold case, merge slashes, read backslashes as slashes and cut off path
+/// parameters (`;x`), each in an order of its own, so that what came of cutting and of not cutting is
+/// followed. Dot segments that only show then are refused wherever they lead.
 fn refuse_hidden_prefix(path: &str) -> Result<(), Refusal> {
-    let mut seen = path.to_ascii_lowercase();
+    let refuse = |what| Err(Refusal::new(Rejection::TargetRefused, what));
+    let mut readings = BTreeSet::from([path.to_ascii_lowercase()]);
     for _ in 0..DECODE_ROUNDS_MAX {
-        // A path parameter (`;x`) hides from a router that cuts it off before matching.
-        let plain: String =
-            seen.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect::<Vec<_>>().join("/");
-        let hidden = SIGNED_PREFIXES.iter().chain([&KEY_PREFIX]).any(|p| under(p, &plain))
-            || under("/.well-known/matrix/server", &plain);
-        if hidden {
-            return Err(Refusal::new(
-                Rejection::TargetRefused,
-                "another spelling of a federation path",
-            ));
+        let cut: Vec<_> = readings.iter().map(|reading| without_parameters(reading)).collect();
+        readings.extend(cut);
+        if readings.iter().any(|reading| is_ours(reading)) {
+            return refuse("another spelling of a federation path");
         }
-        let decoded = percent_decode_ascii(&seen);
-        if decoded == seen {
+        if readings.iter().any(|reading| segments(reading).any(|s| matches!(s, "." | ".."))) {
+            return refuse("a hidden dot segment");
+        }
+        let decoded = readings.iter().map(|reading| percent_decode_ascii(reading)).collect();
+        if decoded == readings {
             return Ok(());
         }
-        seen = collapse(&decoded.to_ascii_lowercase());
+        readings = decoded;
     }
-    Err(Refusal::new(Rejection::TargetRefused, "path is percent-encoded over and over"))
+    refuse("path is percent-encoded over and over")
 }
 
-/// Decodes the escapes that stand for ASCII; others cannot spell one of our prefixes.
+/// Whether a path in lower case lies below one of our prefixes once empty segments are dropped.
+fn is_ours(path: &str) -> bool {
+    let merged: String = segments(path).flat_map(|segment| ["/", segment]).collect();
+    let mut prefixes = SIGNED_PREFIXES.iter().chain(&[KEY_PREFIX, "/.well-known/matrix/server"]);
+    prefixes.any(|prefix| under(prefix, &merged))
+}
+
+/// The segments of a path that are not empty.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['/', '\\']).filter(|segment| !segment.is_empty())
+}
+
+/// The path with each segment up to where some router ends it: path parameters are cut off; a query, a
+/// space or a control character was decoded, and may end the path.
+fn without_parameters(path: &str) -> String {
+    let ends = |c: char| matches!(c, ';' | '?' | '#') || c <= ' ';
+    let cut = path.split('/').map(|segment| segment.split(ends).next().unwrap_or(segment));
+    cut.collect::<Vec<_>>().join("/")
+}
+
+/// Decodes the escapes that stand for ASCII, letters in lower case; others cannot spell one of our
+/// prefixes.
 fn percent_decode_ascii(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = after.get(..2).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match byte.filter(u8::is_ascii) {
             Some(byte) => {
-                out.push(char::from(byte));
+                out.push(char::from(byte).to_ascii_lowercase());
                 rest = after.get(2..).unwrap_or_default();
             }
             None => {
@@ -263,22 +287,6 @@ fn percent_decode_ascii(path: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// Reads backslashes as slashes, and drops empty and dot segments, as a lenient router might.
-fn collapse(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let slashed = path.replace('\\', "/");
-    for segment in slashed.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => {
-                kept.pop();
-            }
-            other => kept.push(other),
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 impl Endpoint {

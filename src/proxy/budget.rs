@@ -20,7 +20,11 @@ use crate::proto::ClientNetwork;
 
 /// The memory all requests may hold at one time.
 #[derive(Clone, Debug)]
-pub struct MemoryBudget(Arc<Shared>);
+pub struct MemoryBudget {
+    bounds: Bounds,
+    trusted: Arc<[IpNet]>,
+    shared: Arc<Shared>,
+}
 
 /// How much there is, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +37,6 @@ pub struct Bounds {
 
 #[derive(Debug)]
 struct Shared {
-    bounds: Bounds,
-    trusted: Vec<IpNet>,
     state: Mutex<State>,
     /// Wakes those who wait for room.
     freed: Notify,
@@ -102,9 +104,16 @@ impl fmt::Display for NoRoom {
 
 impl MemoryBudget {
     /// A budget, shown in `metrics`. Clients among `trusted` have no networks.
-    pub fn new(bounds: Bounds, trusted: Vec<IpNet>, metrics: ProxyMetrics) -> Self {
+    pub fn new(bounds: Bounds, trusted: &[IpNet], metrics: ProxyMetrics) -> Self {
         let (state, freed) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Shared { bounds, trusted, state, freed, metrics }))
+        let shared = Arc::new(Shared { state, freed, metrics });
+        Self { bounds, trusted: trusted.into(), shared }
+    }
+
+    /// The same budget under other settings: what is in use counts for both.
+    #[must_use]
+    pub fn renewed(&self, bounds: Bounds, trusted: &[IpNet]) -> Self {
+        Self { bounds, trusted: trusted.into(), shared: Arc::clone(&self.shared) }
     }
 
     /// Bytes in use.
@@ -114,16 +123,16 @@ impl MemoryBudget {
 
     /// An empty share for one request of `client`.
     pub fn share(&self, client: IpAddr) -> Share {
-        let holder = (!is_trusted(client, &self.0.trusted)).then(|| ClientNetwork::of(client));
+        let holder = (!is_trusted(client, &self.trusted)).then(|| ClientNetwork::of(client));
         Share { budget: self.clone(), holder, id: None, yields: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, state: &State) {
-        self.0.metrics.body_bytes.set(i64::try_from(state.used).unwrap_or(i64::MAX));
+        self.shared.metrics.body_bytes.set(i64::try_from(state.used).unwrap_or(i64::MAX));
     }
 }
 
@@ -187,7 +196,7 @@ impl Share {
         if bytes == 0 {
             return Ok(());
         }
-        let Bounds { in_all, per_network } = self.budget.0.bounds;
+        let Bounds { in_all, per_network } = self.budget.bounds;
         let mut state = self.budget.lock();
         let held = state.holders.get(&self.holder);
         let taken = self.id.and_then(|id| held?.shares.get(&id));
@@ -221,7 +230,7 @@ impl Share {
         let budget = self.budget.clone();
         loop {
             // Before looking, so that what is freed in between is not missed.
-            let mut freed = std::pin::pin!(budget.0.freed.notified());
+            let mut freed = std::pin::pin!(budget.shared.freed.notified());
             freed.as_mut().enable();
             match self.take_now(bytes) {
                 Err(NoRoom::Yet) => {
@@ -277,7 +286,7 @@ impl Drop for Share {
         state.used -= taken.bytes;
         self.budget.show(&state);
         drop(state);
-        self.budget.0.freed.notify_waiters();
+        self.budget.shared.freed.notify_waiters();
     }
 }
 
@@ -290,8 +299,8 @@ mod tests {
 
     fn budget(in_all: usize, per_network: usize) -> MemoryBudget {
         let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
-        let trusted = vec!["127.0.0.0/8".parse().unwrap()];
-        MemoryBudget::new(Bounds { in_all, per_network }, trusted, metrics)
+        let trusted = ["127.0.0.0/8".parse().unwrap()];
+        MemoryBudget::new(Bounds { in_all, per_network }, &trusted, metrics)
     }
 
     fn share(budget: &MemoryBudget, client: &str) -> Share {
@@ -367,5 +376,18 @@ mod tests {
             "both are complete"
         );
         assert_eq!(budget.used(), 100);
+    }
+
+    #[test]
+    fn a_renewed_budget_counts_what_is_held_already() {
+        let budget = budget(100, 100);
+        let mut held = share(&budget, "192.0.2.1");
+        assert_eq!((held.take_now(80), held.keep()), (Ok(()), Ok(())));
+        let smaller = budget.renewed(Bounds { in_all: 50, per_network: 50 }, &[]);
+        assert_eq!(smaller.used(), 80);
+        assert_eq!(share(&smaller, "198.51.100.1").take_now(1), Err(NoRoom::All));
+        drop(held);
+        assert_eq!(share(&smaller, "198.51.100.1").take_now(50), Ok(()));
+        assert_eq!(share(&smaller, "198.51.100.1").take_now(51), Err(NoRoom::Network));
     }
 }

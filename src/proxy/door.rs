@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -25,14 +26,23 @@ const PART_LEAVING: usize = 64;
 /// The places for connections.
 #[derive(Debug)]
 pub struct Door {
-    places_max: usize,
-    per_network: usize,
-    trusted: Vec<IpNet>,
+    rules: ArcSwap<Rules>,
     places: Arc<Semaphore>,
     /// Counts what happens, to tell what was earlier.
     ticks: AtomicU64,
     state: Mutex<State>,
     metrics: ProxyMetrics,
+}
+
+/// What the settings say of connections.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// For all.
+    pub places_max: usize,
+    /// For one client network.
+    pub per_network: usize,
+    /// These proxies bring many clients: they have no number of their own, and are known.
+    pub trusted: Vec<IpNet>,
 }
 
 #[derive(Debug, Default)]
@@ -66,28 +76,42 @@ pub struct Seat {
 }
 
 impl Door {
-    /// So many places, and so many for each network. `trusted` proxies bring many clients: they have
-    /// no number of their own, and are known.
-    pub fn new(
-        places_max: usize,
-        per_network: usize,
-        trusted: Vec<IpNet>,
-        metrics: ProxyMetrics,
-    ) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(places_max.min(Semaphore::MAX_PERMITS)));
+    /// Places as the settings have them.
+    pub fn new(rules: Rules, metrics: ProxyMetrics) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(rules.places_max.min(Semaphore::MAX_PERMITS)));
         let (ticks, state) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { places_max, per_network, trusted, places, ticks, state, metrics })
+        let rules = ArcSwap::from_pointee(rules);
+        Arc::new(Self { rules, places, ticks, state, metrics })
+    }
+
+    /// Puts other settings in force. Where there are more connections already, new ones wait until
+    /// enough of them have ended.
+    pub fn renew(&self, rules: Rules) {
+        let after = rules.places_max;
+        let before = self.rules.swap(Arc::new(rules)).places_max;
+        if let Some(more) = after.checked_sub(before) {
+            self.places.add_permits(more);
+            return;
+        }
+        let fewer = u32::try_from(before - after).unwrap_or(u32::MAX);
+        let places = Arc::clone(&self.places);
+        tokio::spawn(async move {
+            if let Ok(taken) = places.acquire_many_owned(fewer).await {
+                taken.forget();
+            }
+        });
     }
 
     /// Lets a connection from `peer` in; `None` when its network has all the connections it may have.
     pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
-        let is_known = is_trusted(peer.to_canonical(), &self.trusted);
+        let rules = self.rules.load();
+        let is_known = is_trusted(peer.to_canonical(), &rules.trusted);
         let network = (!is_known).then(|| ClientNetwork::of(peer));
         let id = self.tick();
         let mut state = self.lock();
         if let Some(network) = network {
             let count = state.networks.entry(network).or_default();
-            if *count >= self.per_network {
+            if *count >= rules.per_network {
                 drop(state);
                 self.metrics.ended_early(EarlyEnd::NetworkFull);
                 return None;
@@ -108,20 +132,26 @@ impl Door {
     }
 
     /// Waits for a place for `seat`; when there is none, somebody else has to leave.
-    pub async fn seat(&self, mut seat: Seat) -> Seat {
-        loop {
-            let place = Arc::clone(&self.places);
-            seat.place = place.try_acquire_owned().ok();
-            if seat.place.is_none() {
-                self.make_room(seat.id);
-                let place = Arc::clone(&self.places).acquire_owned();
-                let place = tokio::time::timeout(ROOM_PAUSE, place).await;
-                seat.place = place.ok().and_then(Result::ok);
-            }
-            if seat.place.is_some() {
-                return seat;
-            }
+    pub async fn seat(&self, seat: &mut Seat) {
+        while !self.seat_now(seat) {
+            self.make_room(seat.id);
+            let place = Arc::clone(&self.places).acquire_owned();
+            let place = tokio::time::timeout(ROOM_PAUSE, place).await;
+            seat.place = place.ok().and_then(Result::ok);
         }
+    }
+
+    /// Takes a place for `seat` if there is one; whether it has one.
+    pub fn seat_now(&self, seat: &mut Seat) -> bool {
+        if seat.place.is_none() {
+            seat.place = Arc::clone(&self.places).try_acquire_owned().ok();
+        }
+        seat.place.is_some()
+    }
+
+    /// Whether there is a place.
+    pub fn has_room(&self) -> bool {
+        self.places.available_permits() > 0
     }
 
     /// Tells the strangers who came first to leave; without any, the known one who has been idle for
@@ -133,7 +163,7 @@ impl Door {
             .iter()
             .filter(|(id, guest)| **id != newcomer && !guest.is_leaving.load(Ordering::Relaxed))
             .partition(|(_, guest)| guest.is_known.load(Ordering::Relaxed));
-        let count = (self.places_max / PART_LEAVING).max(1);
+        let count = (self.rules.load().places_max / PART_LEAVING).max(1);
         if let Some(last) = strangers.len().checked_sub(1) {
             strangers.select_nth_unstable_by_key(count.min(last), |(id, _)| **id);
             for (_, guest) in strangers.iter().take(count) {
@@ -220,12 +250,17 @@ mod tests {
 
     fn door(places: usize, per_network: usize) -> Arc<Door> {
         let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
-        Door::new(places, per_network, vec!["127.0.0.0/8".parse().unwrap()], metrics)
+        Door::new(rules(places, per_network), metrics)
+    }
+
+    fn rules(places_max: usize, per_network: usize) -> Rules {
+        Rules { places_max, per_network, trusted: vec!["127.0.0.0/8".parse().unwrap()] }
     }
 
     async fn come(door: &Arc<Door>, peer: &str) -> Seat {
-        let seat = door.enter(peer.parse().unwrap()).expect("its network has a place");
-        door.seat(seat).await
+        let mut seat = door.enter(peer.parse().unwrap()).expect("its network has a place");
+        door.seat(&mut seat).await;
+        seat
     }
 
     fn is_wanted(seat: &Seat) -> bool {
@@ -306,5 +341,24 @@ mod tests {
         let wanted: Vec<bool> = seats.iter().map(is_wanted).collect();
         assert_eq!(wanted.iter().filter(|wanted| **wanted).count(), 2);
         assert!(wanted[0] && wanted[1], "those who came first");
+    }
+
+    #[tokio::test]
+    async fn places_grow_at_once_and_shrink_as_connections_end() {
+        let door = door(2, 9);
+        let held = [come(&door, "192.0.2.1").await, come(&door, "192.0.2.1").await];
+        assert!(!door.has_room());
+        door.renew(rules(3, 9));
+        let third = come(&door, "192.0.2.1").await;
+        assert!(!door.has_room());
+        door.renew(rules(1, 9));
+        tokio::task::yield_now().await;
+        for seat in held {
+            drop(seat);
+            tokio::task::yield_now().await;
+            assert!(!door.has_room(), "still as many as there may be");
+        }
+        drop(third);
+        assert!(door.has_room());
     }
 }

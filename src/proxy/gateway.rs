@@ -1,25 +1,19 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
-mod head;
-
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp as _, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use tokio::time::Sleep;
 
-use self::head::Head;
 use super::apart::Apart;
 use super::body::{BodyPace, HeldBody, read_body, refuse_room};
 use super::budget::{MemoryBudget, NoRoom, Share};
@@ -30,6 +24,7 @@ use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
+use super::turn::turn;
 use super::wire::check_wire;
 use crate::gate::admission::{Admitted, BodyRule, RequestHead, head_bytes};
 use crate::gate::events::{Examined, Lesson};
@@ -37,24 +32,6 @@ use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
 use crate::notary::{Answer, KeyServer, KeyServerError, Question};
-
-/// Most concurrent streams of one HTTP/2 connection (the threats' 32, R3): a server sends another one
-/// transaction at a time, and asks for a few things beside.
-const H2_STREAMS_MAX: u32 = 32;
-
-/// The same for a trusted proxy, which brings the requests of many; pingora's default.
-const H2_STREAMS_MAX_TRUSTED: u32 = 100;
-
-/// Errors of the other side that make the HTTP/2 library reset a stream, for one connection: each may
-/// leave work behind that no longer counts as a stream (CVE-2025-8671). Honest clients make none.
-const H2_ERROR_RESETS_MAX: usize = 100;
-
-/// How much of an answer the HTTP/2 library holds for each stream until it is read, in bytes; its
-/// default is 400 KiB.
-const H2_SEND_BYTES_MAX: usize = 65_536;
-
-/// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
-const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
 
 /// What a request takes beside its head and its body, in bytes: a buffer of pingora's on either side,
 /// or what a window of HTTP/2 holds.
@@ -75,6 +52,8 @@ pub struct ClientTimeouts {
     pub idle: Duration,
     /// For the next part of an answer to be read.
     pub write: Duration,
+    /// For requests in flight after the order to stop.
+    pub drain: Duration,
 }
 
 /// What all connections share.
@@ -88,7 +67,7 @@ pub struct Gateway {
     /// Memory for requests.
     pub budget: MemoryBudget,
     /// Turns to do what costs much.
-    pub apart: Apart,
+    pub apart: Arc<Apart>,
     /// Deadlines on the client's side.
     pub timeouts: ClientTimeouts,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -108,23 +87,24 @@ impl Gateway {
         }
     }
 
-    fn trusts(&self, peer: SocketAddr) -> bool {
+    pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
         is_trusted(peer.ip().to_canonical(), &self.trusted_proxies)
     }
 }
 
-/// One connection of a client.
-pub struct ClientConnection {
-    gateway: Arc<Gateway>,
-    peer: SocketAddr,
-    guest: Arc<Guest>,
-    tls: bool,
-    /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
-    watch: Option<Arc<HeadWatch>>,
-    /// The end of an idle time, kept from one request to the next: a timer that is moved on costs
-    /// nothing, a new one does.
-    idle: Mutex<Option<Pin<Box<Sleep>>>>,
-    options: HttpServerOptions,
+/// The gateway of the settings in force. Each request takes it once and stays with it.
+pub type CurrentGateway = Arc<ArcSwap<Gateway>>;
+
+/// One request, under the settings that were in force when its head was complete.
+pub(super) struct Exchange<'a> {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) peer: SocketAddr,
+    pub(super) guest: &'a Arc<Guest>,
+    pub(super) tls: bool,
+    /// Tells of heads on HTTP/1.1.
+    pub(super) watch: Option<&'a HeadWatch>,
+    /// Whether the connection is to end.
+    pub(super) stopping: &'a ShutdownWatch,
 }
 
 /// What is to become of a request.
@@ -143,46 +123,31 @@ enum Cleared {
     },
 }
 
-impl ClientConnection {
-    /// A connection from `peer`, which is `guest` at the door. `watch` is given for HTTP/1.1.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        peer: SocketAddr,
-        guest: Arc<Guest>,
-        tls: bool,
-        watch: Option<Arc<HeadWatch>>,
-    ) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(gateway.timeouts.idle);
-        Self { gateway, peer, guest, tls, watch, idle: Mutex::default(), options }
+impl Exchange<'_> {
+    /// Answers a head that cannot be served, and ends the connection.
+    pub(super) async fn refuse_head(&self, mut session: ServerSession, refusal: Refusal) {
+        let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
+        // What follows on the connection cannot be told from the rest of this request.
+        session.set_keepalive(None);
+        // Whoever sent this may not be listening; the record says what happened.
+        let _gone = refuse(&mut session, &refusal).await;
+        record.refused(refusal);
+        session.shutdown().await;
     }
 
-    async fn serve(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        match self.read_head(&mut session, shutdown).await {
-            Head::Complete => {}
-            Head::None => return abandon(session).await,
-            Head::Refused(refusal) => {
-                let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
-                // What follows on the connection cannot be told from the rest of this request.
-                session.set_keepalive(None);
-                // Whoever sent this may not be listening; the record says what happened.
-                let _gone = refuse(&mut session, &refusal).await;
-                record.refused(refusal);
-                session.shutdown().await;
-                return None;
-            }
-        }
-        self.bound_session(&mut session, *shutdown.borrow());
+    /// Serves a request whose head is complete.
+    pub(super) async fn serve(&self, mut session: ServerSession) -> Option<ReusedHttpStream> {
+        self.bound_session(&mut session);
         let head = session.req_header();
         let client = client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
         let http = if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
         let mut record = self.record(client.address, http);
         record.method(&head.method);
-        match self.clear(&mut session, &mut record).await {
+        let cleared = self.clear(&mut session, &mut record).await;
+        if *self.stopping.borrow() {
+            session.set_keepalive(None);
+        }
+        match cleared {
             Ok(Cleared::Forward { permit, body, lesson }) => {
                 let _at_work = permit.origin().map(|_verified| self.guest.at_work());
                 let length = body.as_ref().map(|body| body.bytes.len());
@@ -198,6 +163,7 @@ impl ClientConnection {
                     session.set_keepalive(None);
                 }
                 let answered = refuse(&mut session, &refusal).await;
+                self.gateway.gate.note(&refusal, record.client);
                 record.refused(refusal);
                 if answered.is_err() {
                     return None;
@@ -213,11 +179,11 @@ impl ClientConnection {
 
     /// Sets pingora's own per-session bounds, which it forgets or leaves open from one request to
     /// the next.
-    fn bound_session(&self, session: &mut ServerSession, stopping: bool) {
+    fn bound_session(&self, session: &mut ServerSession) {
         let timeouts = self.gateway.timeouts;
         // HTTP/1.0 has no chunks: an answer of unknown length ends with the connection.
         let is_http10 = session.req_header().version == Version::HTTP_10;
-        if stopping || is_http10 {
+        if *self.stopping.borrow() || is_http10 {
             session.set_keepalive(None);
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
@@ -233,7 +199,7 @@ impl ClientConnection {
         session: &mut ServerSession,
         record: &mut Record,
     ) -> Result<Cleared, Refusal> {
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch {
             check_wire(watch, session)?;
         }
         let gate = &self.gateway.gate;
@@ -278,12 +244,13 @@ impl ClientConnection {
             let answer = async { question?.answer(record.client).await };
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
-        let turn = self.gateway.apart.turn(body.bytes.len()).await;
-        let judged = turn.work(|| gate.judge(&admitted, &keys, &body.bytes));
+        let apart = self.gateway.apart.turn(body.bytes.len()).await;
+        let judged = apart.work(|| gate.judge(&admitted, &keys, &body.bytes));
         record.end_stage(Stage::Verify);
         let examined = match judged {
             Err(refusal) => Err(refusal),
             Ok(judged) => {
+                record.hold(turn(session, gate, &judged.permit).await?);
                 let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }
@@ -347,8 +314,8 @@ impl ClientConnection {
         let pace = self.gateway.timeouts.body;
         let body = read_body(session, admitted.body, share, pace).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
-        if chunked && self.watch.as_ref().is_some_and(|watch| watch.has_broken_chunk()) {
-            return Err(Refusal::new(Rejection::RequestMalformed, "the size of a chunk"));
+        if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
         Ok(body)
     }
@@ -362,8 +329,11 @@ impl ClientConnection {
     ) -> Option<ReusedHttpStream> {
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
         let (custom, slot) = match body {
-            Some(body) => Handed::lend(session, body),
-            None => Handed::lend_streaming(session, self.gateway.timeouts.body.timeout),
+            Some(body) => Handed::lend(session, body, self.stopping.clone()),
+            None => {
+                let timeout = self.gateway.timeouts.body.timeout;
+                Handed::lend_streaming(session, timeout, self.stopping.clone())
+            }
         };
         // The proxy itself is never told to stop: a request that is here is finished.
         let (_keep, never) = tokio::sync::watch::channel(false);
@@ -449,35 +419,8 @@ async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 
-async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
+/// Ends a session whose answer is not, or that is to have none.
+pub(super) async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
     session.shutdown().await;
     None
-}
-
-#[async_trait]
-impl HttpServerApp for ClientConnection {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.serve(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        if self.gateway.trusts(self.peer) {
-            options.max_concurrent_streams(H2_STREAMS_MAX_TRUSTED);
-        } else {
-            options.max_concurrent_streams(H2_STREAMS_MAX);
-            options.max_local_error_reset_streams(Some(H2_ERROR_RESETS_MAX));
-        }
-        options.max_send_buffer_size(H2_SEND_BYTES_MAX);
-        options.max_header_list_size(H2_HEADER_LIST_BYTES_MAX);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }

@@ -4,20 +4,48 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
+use super::client_connection::ClientConnection;
 use super::connection::{Connection, HeadWatch};
-use super::door::{Door, Guest};
-use super::gateway::{ClientConnection, Gateway};
+use super::door::{Door, Guest, Seat};
+use super::gateway::CurrentGateway;
 
 /// How long to wait before accepting again when the system refused a connection (out of file
 /// descriptors, most often): time for some to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections without a request are kept after the order to stop: a request may be on its
+/// way already, and takes less than that around the world.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
+
+/// How a listener is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// Not yet.
+    #[default]
+    None,
+    /// Nobody will listen on the socket.
+    Stop,
+    /// Another process listens on it already. Whoever has a connection here may use it once more, for
+    /// as long as requests in flight may take.
+    HandOver,
+}
+
+impl Ending {
+    /// Waits until the end of a kind has come.
+    pub async fn reached(told: &mut watch::Receiver<Self>, is_due: impl FnMut(&Self) -> bool) {
+        // Whoever could tell of it has gone when the process ends anyway.
+        let _told = told.wait_for(is_due).await;
+    }
+}
 
 /// The listener for other servers.
 pub struct Listener {
@@ -26,57 +54,78 @@ pub struct Listener {
     /// TLS, if it is ours to do.
     pub tls: Option<TlsAcceptor>,
     /// What serves the connections.
-    pub gateway: Arc<Gateway>,
+    pub gateway: CurrentGateway,
     /// The places for connections.
     pub door: Arc<Door>,
-    /// Time for requests in flight after the order to stop.
-    pub drain_timeout: Duration,
+}
+
+/// What a connection is to know of the listener's end.
+#[derive(Clone)]
+struct Signals {
+    /// Turns true with the order to stop.
+    stopping: ShutdownWatch,
+    /// Turns true when connections without a request are to end.
+    idle_end: watch::Receiver<bool>,
 }
 
 impl Listener {
-    /// Serves until `shutdown` turns true, then lets the requests in flight end.
-    pub async fn serve(self, shutdown: ShutdownWatch) {
+    /// Serves until it is told to end, then lets the requests in flight do so.
+    pub async fn serve(self, mut ending: watch::Receiver<Ending>) {
+        let (stop, stopping) = watch::channel(false);
+        let (end_idle, idle_end) = watch::channel(false);
+        let signals = Signals { stopping, idle_end };
         let mut connections = JoinSet::new();
-        self.accept(&mut connections, shutdown).await;
+        self.accept(&mut connections, &signals, &mut ending).await;
+        stop.send_replace(true);
+        if *ending.borrow() == Ending::Stop {
+            self.accept_queued(&mut connections, &signals);
+        }
         // No new connection is taken from here on.
         drop(self.socket);
-        let drained = tokio::time::timeout(self.drain_timeout, async {
-            while connections.join_next().await.is_some() {}
+        let drain = self.gateway.load().timeouts.drain;
+        let drained = tokio::time::timeout(drain, async {
+            let idle_over = async {
+                let patience = drain.saturating_sub(IDLE_GRACE);
+                let stop = Ending::reached(&mut ending, |ending| *ending == Ending::Stop);
+                // Whether the time is over or somebody will not wait for it, it comes to the same.
+                let _either = tokio::time::timeout(patience, stop).await;
+                tokio::time::sleep(IDLE_GRACE).await;
+                end_idle.send_replace(true);
+                std::future::pending::<()>().await;
+            };
+            let ended = async { while connections.join_next().await.is_some() {} };
+            tokio::select! {
+                () = ended => {}
+                () = idle_over => {}
+            }
         });
         if drained.await.is_err() {
             warn!(connections = connections.len(), "stopped before these connections ended");
         }
     }
 
-    async fn accept(&self, connections: &mut JoinSet<()>, shutdown: ShutdownWatch) {
-        let mut stopping = shutdown.clone();
+    async fn accept(
+        &self,
+        connections: &mut JoinSet<()>,
+        signals: &Signals,
+        ending: &mut watch::Receiver<Ending>,
+    ) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = Ending::reached(ending, |ending| *ending != Ending::None) => return,
             };
             match accepted {
                 Ok((tcp, peer)) => {
                     // A network over its number is hung up on, which costs next to nothing.
-                    let Some(seat) = self.door.enter(peer.ip()) else { continue };
-                    // Meanwhile, further connections wait in the system's queue.
-                    let seat = tokio::select! {
-                        seat = self.door.seat(seat) => seat,
-                        _ = stopping.wait_for(|stopping| *stopping) => return,
-                    };
-                    let serving = serve_connection(
-                        Arc::clone(&self.gateway),
-                        self.tls.clone(),
-                        tcp,
-                        (peer, seat.guest()),
-                        shutdown.clone(),
-                    );
-                    connections.spawn(async move {
-                        tokio::select! {
-                            () = serving => {}
-                            () = seat.wanted() => debug!(%peer, "hung up on, to make room"),
-                        }
-                    });
+                    let Some(mut seat) = self.door.enter(peer.ip()) else { continue };
+                    tokio::select! {
+                        // Meanwhile, further connections wait in the system's queue.
+                        () = self.door.seat(&mut seat) => {}
+                        // It is here already: its client would lose what it has sent.
+                        () = Ending::reached(ending, |ending| *ending != Ending::None) => {}
+                    }
+                    self.begin(connections, signals, (tcp, peer), seat);
                     while connections.try_join_next().is_some() {}
                 }
                 Err(error) => {
@@ -86,59 +135,91 @@ impl Listener {
             }
         }
     }
+
+    /// Takes the connections that the system has accepted already: their clients would lose what they
+    /// have sent.
+    fn accept_queued(&self, connections: &mut JoinSet<()>, signals: &Signals) {
+        while self.door.has_room()
+            && let Some(Ok((tcp, peer))) = self.socket.accept().now_or_never()
+        {
+            if let Some(mut seat) = self.door.enter(peer.ip())
+                && self.door.seat_now(&mut seat)
+            {
+                self.begin(connections, signals, (tcp, peer), seat);
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        connections: &mut JoinSet<()>,
+        signals: &Signals,
+        (tcp, peer): (TcpStream, SocketAddr),
+        seat: Seat,
+    ) {
+        let (gateway, tls) = (Arc::clone(&self.gateway), self.tls.clone());
+        let serving = serve_connection(gateway, tls, tcp, (peer, seat.guest()), signals.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                () = seat.wanted() => debug!(%peer, "hung up on, to make room"),
+            }
+        });
+    }
 }
 
 async fn serve_connection(
-    gateway: Arc<Gateway>,
+    gateway: CurrentGateway,
     tls: Option<TlsAcceptor>,
     tcp: TcpStream,
     from: (SocketAddr, Arc<Guest>),
-    shutdown: ShutdownWatch,
+    signals: Signals,
 ) {
     if let Err(error) = tcp.set_nodelay(true) {
         debug!(%error, "no TCP_NODELAY");
     }
     match tls {
-        None => serve_http1(gateway, tcp, from, false, &shutdown).await,
-        Some(tls) => serve_tls(gateway, &tls, tcp, from, &shutdown).await,
+        None => serve_http1(gateway, tcp, from, false, signals).await,
+        Some(tls) => serve_tls(gateway, &tls, tcp, from, signals).await,
     }
 }
 
 async fn serve_tls(
-    gateway: Arc<Gateway>,
+    gateway: CurrentGateway,
     tls: &TlsAcceptor,
     tcp: TcpStream,
     (peer, guest): (SocketAddr, Arc<Guest>),
-    shutdown: &ShutdownWatch,
+    signals: Signals,
 ) {
-    let head_timeout = gateway.timeouts.head;
-    let handshake = gateway.apart.handshake(tls.accept(tcp));
-    let stream = match tokio::time::timeout(head_timeout, handshake).await {
+    let current = gateway.load_full();
+    let handshake = current.apart.handshake(tls.accept(tcp));
+    let stream = match tokio::time::timeout(current.timeouts.head, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            gateway.metrics.proxy.failed_handshakes.inc();
+            gateway.load().metrics.proxy.failed_handshakes.inc();
             return debug!(%peer, %error, "TLS handshake failed");
         }
         Err(_) => {
-            gateway.metrics.proxy.failed_handshakes.inc();
+            gateway.load().metrics.proxy.failed_handshakes.inc();
             return debug!(%peer, "TLS handshake took too long");
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        let connection = Connection::http2(stream, peer, gateway.terms(peer));
-        let app = Arc::new(ClientConnection::new(gateway, peer, guest, true, None));
-        app.process_new(Box::new(connection), shutdown).await;
+        let Signals { stopping, idle_end } = signals;
+        let connection = Connection::http2(stream, peer, gateway.load().terms(peer));
+        let app = Arc::new(ClientConnection::new(gateway, (peer, guest), true, None, idle_end));
+        app.process_new(Box::new(connection), &stopping).await;
     } else {
-        serve_http1(gateway, stream, (peer, guest), true, shutdown).await;
+        serve_http1(gateway, stream, (peer, guest), true, signals).await;
     }
 }
 
 async fn serve_http1<S>(
-    gateway: Arc<Gateway>,
+    gateway: CurrentGateway,
     stream: S,
     (peer, guest): (SocketAddr, Arc<Guest>),
     tls: bool,
-    shutdown: &ShutdownWatch,
+    signals: Signals,
 ) where
     S: tokio::io::AsyncRead
         + tokio::io::AsyncWrite
@@ -149,7 +230,8 @@ async fn serve_http1<S>(
         + 'static,
 {
     let watch = Arc::new(HeadWatch::default());
-    let connection = Connection::http1(stream, peer, Arc::clone(&watch), gateway.terms(peer));
-    let app = Arc::new(ClientConnection::new(gateway, peer, guest, tls, Some(watch)));
-    app.process_new(Box::new(connection), shutdown).await;
+    let (told, Signals { stopping, idle_end }) = (Some(Arc::clone(&watch)), signals);
+    let connection = Connection::http1(stream, peer, watch, gateway.load().terms(peer));
+    let app = Arc::new(ClientConnection::new(gateway, (peer, guest), tls, told, idle_end));
+    app.process_new(Box::new(connection), &stopping).await;
 }

@@ -13,6 +13,7 @@
 )]
 
 mod documents;
+mod faults;
 mod imports;
 mod metrics;
 mod sizes;
@@ -52,7 +53,7 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
 
 /// Every Rust file that people write.
 fn all_rust_files() -> Vec<PathBuf> {
-    let folders = ["src", "tests", "benches", "compat"].into_iter();
+    let folders = ["src", "tests", "benches", "compat", "fuzz"].into_iter();
     folders.filter(|folder| root().join(folder).is_dir()).flat_map(rust_files).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The settings that bound what others may take.
+//! The settings of the section `limits`.
 
 use super::Default::Value;
 use super::table::option;
@@ -104,5 +104,60 @@ pub(super) const LIMITS: Section = Section {
             Value(r#""30s""#),
             "Time for requests in flight to end after SIGTERM.",
         ),
+        option(
+            "origin_per_second",
+            Kind::Count,
+            Value("200"),
+            "Verified requests of one server per second; those beyond are delayed by origin_delay. This\n\
+             and the next four are what rc_federation is in Synapse, which limits by itself, in each of\n\
+             its workers: these are for what no Synapse with default settings would take.",
+        ),
+        option(
+            "origin_delay",
+            Kind::Text,
+            Value(r#""250ms""#),
+            "How long a request beyond origin_per_second is delayed.",
+        ),
+        option(
+            "origin_concurrent",
+            Kind::Count,
+            Value("100"),
+            "Requests of one server at the homeserver at one time; others wait.",
+        ),
+        option(
+            "origin_queue",
+            Kind::Count,
+            Value("200"),
+            "Requests of one server that may be delayed or wait; further ones are answered 429.",
+        ),
+        option(
+            "origin_queue_timeout",
+            Kind::Text,
+            Value(r#""10s""#),
+            "How long a request may wait before it is answered 429.",
+        ),
+        option(
+            "failures_per_second",
+            Kind::Count,
+            Value("10"),
+            "Requests of one client (an IPv4 address or IPv6 /64) per second that are refused for what\n\
+             they are; ten seconds' worth can be saved up. While there are more, its signed requests\n\
+             are answered 429 unread. Private addresses are not counted.",
+        ),
+        option(
+            "open_per_second",
+            Kind::Count,
+            Value("50"),
+            "Requests of one client per second that need no signature, such as for keys; ten seconds'\n\
+             worth can be saved up. key_server.own_clients and private addresses are not counted.",
+        ),
+        option(
+            "bad_signatures_per_second",
+            Kind::Count,
+            Value("3"),
+            "With more bad signatures than this in one server's name from one client, requests in that\n\
+             name from there are answered 429 unread for the time of cool_down.",
+        ),
+        option("cool_down", Kind::Text, Value(r#""10s""#), "How long that is."),
     ],
 };

@@ -96,6 +96,14 @@ const LISTEN: Section = Section {
             "What happens to paths outside federation, such as the client API: \"refuse\" answers\n\
              404, \"forward\" passes them on unverified (for a port shared with clients).",
         ),
+        option(
+            "handover",
+            Kind::Text,
+            Unset(r#""/run/fedgate/handover.sock""#),
+            "A unix socket over which a fedgate that starts takes over from the one that serves: its\n\
+             listening sockets, its file of keys. No request is lost; the old one ends once its own\n\
+             are answered, and goes on if the new one cannot start. SIGUSR2 starts the new one.",
+        ),
     ],
 };
 
@@ -429,6 +437,13 @@ const LOG: Section = Section {
             Value(r#""info""#),
             "How much: \"error\", \"warn\", \"info\", \"debug\" or \"trace\", also by module, as in\n\
              \"info,fedgate::keys=debug\".",
+        ),
+        option(
+            "refusals",
+            Kind::Text,
+            Value(r#""limited""#),
+            "\"all\" writes a line for each refusal and each bad event. \"limited\" writes one a second\n\
+             for each reason once there are many, and how many were left out. The metrics count all.",
         ),
     ],
 };

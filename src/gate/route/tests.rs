@@ -88,6 +88,19 @@ fn b6_other_spellings_of_our_paths_never_pass_as_open_or_foreign() {
         "/_matrix/Federation/v1/send/1",
         "/_matrix/federation;x/v1/send/1",
         "/_matrix;a=b/federation/v1/send/1",
+        "/;/_matrix/federation/v1/send/1",
+        "/_matrix/;x/federation/v1/send/1",
+        "/x/..;/_matrix/federation/v1/send/1",
+        "/_matrix/.;x/federation/v1/send/1",
+        "/x/..;y%2f_matrix/federation/v1/send/1",
+        "/%2f_matrix/federation/v1/send/1/..;/..;/..;/..;/..;",
+        "/%2f_matrix/federation/v1/send/1/..%2f..%2f..%2f..%2f..",
+        "/_matrix/q%252fr%2f..%2f%2566ederation/v1/send/1",
+        "/_matrix;%2fx/%66ederation/v1/send/1",
+        "/_matrix;%2fx%2fy/federation/v1/send/1",
+        "/%25255fmatrix/federation/v1/send/1",
+        "/_matrix%255cfederation/v1/send/1",
+        "/%25%35%46matrix/federation/v1/send/1",
         "/x/%252e%252e/_matrix/federation/v1/send/1",
         "/x/..%2f_matrix/federation/v1/send/1",
         "/%2f_matrix/federation/v1/send/1",
@@ -96,8 +109,26 @@ fn b6_other_spellings_of_our_paths_never_pass_as_open_or_foreign() {
         "/_matrix/federation/%761/send/1",
         "/_matrix/federation/v1/%73end/1",
         "/.well-known/%6datrix/server",
+        "/_matrix/x/..;/federation/v1/send/1",
+        "/_matrix/x/%2e%2e;a=b/federation/v1/send/1",
+        "/_matrix/.;/federation/v1/send/1",
+        "/;/_matrix/federation/v1/send/1",
+        "/_matrix/federation%3f/v1/send/1",
+        "/_matrix/federation%23/v1/send/1",
+        "/_matrix/federation%20/v1/send/1",
+        "/_matrix%09/federation/v1/send/1",
     ] {
         assert_eq!(access("PUT", path), Err(Rejection::TargetRefused), "{path}");
+    }
+}
+
+#[test]
+fn b6_paths_that_hide_dots_or_are_escaped_over_and_over_are_refused() {
+    for path in ["/a/b%2f..%2fc", "/a/..;/b", "/a/.;x/b", "/a/%25%32e%25%32e/b", "/%25252541"] {
+        assert_eq!(access("GET", path), Err(Rejection::TargetRefused), "{path}");
+    }
+    for path in ["/a;b=c/d", "/a/;/b", "/a/%252541", "/a%2fb", "/a/..b/.c", "/%25+f", "/a/%c3%a9"] {
+        assert_eq!(access("GET", path).map(|found| found.access), Ok(Access::Other), "{path}");
     }
 }
 

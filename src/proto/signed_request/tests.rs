@@ -187,3 +187,14 @@ fn r29_white_space_key_order_and_escapes_do_not_change_what_is_signed() {
         signed_bytes("PUT", "/a", Some("{ \"b\" : null,\n\"\\u0061\":\t[1, \"\\u00e9\"] }"));
     assert_eq!(plain, other);
 }
+
+#[test]
+fn path_and_query_come_apart_at_the_first_question_mark() {
+    let parts = |raw: &str| {
+        let target = RequestTarget::parse(raw.as_bytes()).unwrap();
+        (target.path().to_owned(), target.query().map(str::to_owned))
+    };
+    assert_eq!(parts("/a"), ("/a".to_owned(), None));
+    assert_eq!(parts("/a?"), ("/a".to_owned(), Some(String::new())));
+    assert_eq!(parts("/a?b=/c?d"), ("/a".to_owned(), Some("b=/c?d".to_owned())));
+}

@@ -78,7 +78,7 @@ async fn an_honest_client_may_send_many_of_them() {
     let mut client = H2Raw::connect(gate.address, gate.ca.as_ref().unwrap()).await;
     client.write(&frame(PING, 0, 0, &[0; 8]).repeat(900)).await;
     client.write(&request(1)).await;
-    assert!(matches!(within("an answer", client.outcome(1)).await, Outcome::Answered(_)));
+    assert!(matches!(within("an answer", client.outcome(1)).await, Outcome::Answered(..)));
 }
 
 #[tokio::test]

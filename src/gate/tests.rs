@@ -1,0 +1,289 @@
+//! The order of checks, without a proxy around it: which keys count, what is verified, what observe
+//! mode lets through.
+
+use std::net::Ipv4Addr;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
+use prometheus::Registry;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::config::BindingMode;
+use crate::keys::KeyCache;
+use crate::keys::keyring::{KeyPolicy, KeyringParts};
+use crate::keys::metrics::KeyMetrics;
+use crate::keys::rules::{Rulebook, Rules};
+use crate::keys::testing::{DAY, TestServer, at};
+use crate::proto::ed25519::SigningKey;
+use crate::proto::sign::sign_request;
+use crate::proto::signed_request::RequestTarget;
+use crate::proto::validity::Provenance;
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const TARGET: &str = "/_matrix/federation/v1/x";
+
+/// A server with two current keys, a retired one, and one that the gate bans.
+fn origin() -> TestServer {
+    let mut origin = TestServer::new("one.example");
+    for id in ["ed25519:1", "ed25519:2", "ed25519:banned", "ed25519:old"] {
+        origin.add_key(id);
+    }
+    origin.retire("ed25519:old", at(0));
+    origin
+}
+
+struct House {
+    origin: TestServer,
+    gate: Gate,
+    clock: Arc<ManualClock>,
+}
+
+impl House {
+    fn new(mode: Mode, other_paths: OtherPaths) -> Self {
+        let origin = origin();
+        let cache = KeyCache::new(1 << 20);
+        cache.insert(origin.stored(at(0), Provenance::Origin), BindingMode::Enforce, None);
+        let banned = SigningKey::from_seed(&origin.keys["ed25519:banned"]).verify_key();
+        let rules = Rules { banned_keys: [*banned.as_bytes()].into(), ..Rules::default() };
+        let clock = Arc::new(ManualClock::new(at(0)));
+        let keyring = Keyring::new(KeyringParts {
+            cache,
+            store: None,
+            stages: Vec::new(),
+            clock: Arc::clone(&clock) as _,
+            metrics: KeyMetrics::new(&Registry::new()).unwrap(),
+            policy: KeyPolicy::default(),
+            rules: Rulebook::new(rules, Rules::default()),
+        });
+        let settings = GateSettings {
+            server_names: ["our.example", "ours.example"]
+                .map(|name| ServerName::parse(name).unwrap())
+                .into(),
+            mode,
+            other_paths,
+            body_bytes_max: 1_000,
+        };
+        let gate = Gate::new(settings, keyring, None, Arc::clone(&clock) as _);
+        Self { origin, gate, clock }
+    }
+
+    /// A header by that key for a request with that body, signed for `signed_for`.
+    fn header(&self, id: &str, stated: Option<&str>, signed_for: &str, body: &str) -> String {
+        let origin = &self.origin;
+        let seed = origin.keys.get(id).copied().or_else(|| Some(origin.old_keys.get(id)?.0));
+        let content = (!body.is_empty()).then(|| Object::scan(body.as_bytes()).unwrap());
+        let request = SignedRequest {
+            method: if body.is_empty() { "GET" } else { "PUT" },
+            target: &RequestTarget::parse(TARGET.as_bytes()).unwrap(),
+            origin: &origin.name,
+            destination: &ServerName::parse(signed_for).unwrap(),
+            content: content.as_ref(),
+        };
+        let signature = sign_request(&request, &SigningKey::from_seed(&seed.unwrap_or([1; 32])));
+        let stated = stated.map_or(String::new(), |name| format!(r#"destination="{name}","#));
+        let (name, sig) = (&origin.name, signature.to_base64());
+        format!(r#"X-Matrix origin="{name}",{stated}key="{id}",sig="{sig}""#)
+    }
+
+    /// A right one.
+    fn signed_by(&self, id: &str, body: &str) -> String {
+        self.header(id, Some("our.example"), "our.example", body)
+    }
+
+    async fn judge(&self, headers: &[String], body: &str) -> Result<Permit, Rejection> {
+        let method = if body.is_empty() { Method::GET } else { Method::PUT };
+        let mut map = HeaderMap::new();
+        for value in headers {
+            map.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let head = RequestHead { method: &method, raw_target: TARGET.as_bytes(), headers: &map };
+        let judged = async {
+            let admitted = self.gate.admit(head)?;
+            let keys = self.gate.find_keys(&admitted.claim, CLIENT).await?;
+            self.gate.judge(&admitted, &keys, body.as_bytes()).map(|judged| judged.permit)
+        };
+        judged.await.map_err(|refusal: Refusal| refusal.rejection)
+    }
+
+    async fn refusal(&self, headers: &[String], body: &str) -> Rejection {
+        self.judge(headers, body).await.unwrap_err()
+    }
+}
+
+fn enforcing() -> House {
+    House::new(Mode::Enforce, OtherPaths::Refuse)
+}
+
+fn values(permit: Permit) -> Vec<String> {
+    match permit.consume() {
+        Authorization::Rewritten(values) => values,
+        Authorization::AsReceived => panic!("the headers are passed as they came"),
+    }
+}
+
+#[tokio::test]
+async fn b5_a_permit_carries_the_headers_that_verified_and_no_others() {
+    let house = enforcing();
+    let (first, second) = (house.signed_by("ed25519:1", "{}"), house.signed_by("ed25519:2", "{}"));
+    let permit = house.judge(&[first.clone(), second.clone()], "{}").await.unwrap();
+    assert_eq!(permit.origin(), Some(&house.origin.name));
+    assert_eq!(permit.observed_refusal(), None);
+    assert_eq!(values(permit), [first.clone(), second]);
+    let unknown = house.signed_by("ed25519:unknown", "{}");
+    assert_eq!(values(house.judge(&[unknown, first.clone()], "{}").await.unwrap()), [first]);
+}
+
+#[tokio::test]
+async fn b5_every_signature_by_a_usable_key_must_verify() {
+    let house = enforcing();
+    let right = house.signed_by("ed25519:1", "{}");
+    let wrong = house.signed_by("ed25519:2", r#"{"a":1}"#);
+    for headers in [vec![wrong.clone()], vec![right.clone(), wrong.clone()], vec![wrong, right]] {
+        assert_eq!(house.refusal(&headers, "{}").await, Rejection::BadSignature);
+    }
+}
+
+#[tokio::test]
+async fn r40_r41_r48_keys_that_may_not_sign_are_told_apart_and_skipped_beside_one_that_may() {
+    let house = enforcing();
+    let right = house.signed_by("ed25519:1", "");
+    for (id, rejection) in [
+        ("ed25519:banned", Rejection::KeyBanned),
+        ("ed25519:old", Rejection::KeyRetired),
+        // Nobody can be asked whether there is such a key by now.
+        ("ed25519:unknown", Rejection::KeyUnavailable),
+    ] {
+        let header = house.signed_by(id, "");
+        assert_eq!(house.refusal(std::slice::from_ref(&header), "").await, rejection, "{id}");
+        let beside = house.judge(&[header, right.clone()], "").await.unwrap();
+        assert_eq!(values(beside), [right.clone()], "{id}");
+    }
+    house.clock.set(at(DAY));
+    assert!(house.judge(std::slice::from_ref(&right), "").await.is_ok(), "the last millisecond");
+    house.clock.set(at(DAY + 1));
+    assert_eq!(house.refusal(&[right], "").await, Rejection::KeyUnavailable);
+}
+
+#[tokio::test]
+async fn r41_a_key_that_ends_while_the_body_arrives_verifies_nothing() {
+    let house = enforcing();
+    let header = house.signed_by("ed25519:1", "{}");
+    let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&header).unwrap())]);
+    let head = RequestHead { method: &Method::PUT, raw_target: TARGET.as_bytes(), headers: &map };
+    let admitted = house.gate.admit(head).unwrap();
+    let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
+    assert!(house.gate.judge(&admitted, &keys, b"{}").is_ok());
+    house.clock.set(at(DAY + 1));
+    let refusal = house.gate.judge(&admitted, &keys, b"{}").unwrap_err();
+    assert_eq!(refusal.rejection, Rejection::KeyExpired);
+}
+
+#[tokio::test]
+async fn r21_without_a_destination_any_own_name_may_have_been_meant() {
+    let house = enforcing();
+    for own in ["our.example", "ours.example"] {
+        let header = house.header("ed25519:1", None, own, "{}");
+        let values = values(house.judge(&[header], "{}").await.unwrap());
+        assert!(values[0].contains(&format!(r#"destination="{own}""#)), "{values:?}");
+    }
+    for (stated, signed_for) in [(None, "other.example"), (Some("our.example"), "ours.example")] {
+        let header = house.header("ed25519:1", stated, signed_for, "{}");
+        assert_eq!(house.refusal(&[header], "{}").await, Rejection::BadSignature);
+    }
+    let elsewhere = house.header("ed25519:1", Some("other.example"), "other.example", "{}");
+    assert_eq!(house.refusal(&[elsewhere], "{}").await, Rejection::DestinationMismatch);
+}
+
+#[tokio::test]
+async fn r34_what_is_wrong_with_a_body_is_told_apart() {
+    use Rejection::{BodyAmbiguous, BodyNotJson, BodyNotObject};
+    let house = enforcing();
+    let header = [house.signed_by("ed25519:1", "{}")];
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+    let long = format!(r#"{{"a":{}}}"#, "1".repeat(4_301));
+    for (body, rejection) in [
+        (r#"{"a":1,"a":1}"#, BodyAmbiguous),
+        (r#"{"a":"\ud800"}"#, BodyAmbiguous),
+        (r#"{"a":1e999}"#, BodyAmbiguous),
+        (&deep, BodyAmbiguous),
+        (&long, BodyAmbiguous),
+        ("[]", BodyNotObject),
+        ("\u{feff}{}", BodyNotJson),
+        ("{", BodyNotJson),
+        ("{}{}", BodyNotJson),
+    ] {
+        assert_eq!(house.refusal(&header, body).await, rejection, "{body}");
+    }
+}
+
+#[test]
+fn r4_other_paths_pass_only_where_the_operator_says_so() {
+    let headers = HeaderMap::new();
+    let head = RequestHead { method: &Method::GET, raw_target: b"/x", headers: &headers };
+    let refusing = House::new(Mode::Enforce, OtherPaths::Refuse);
+    assert_eq!(refusing.gate.admit(head).unwrap_err().rejection, Rejection::OtherPath);
+    let forwarding = House::new(Mode::Enforce, OtherPaths::Forward);
+    let admitted = forwarding.gate.admit(head).unwrap();
+    let judged = forwarding.gate.judge(&admitted, &FoundKeys::default(), b"x").unwrap();
+    assert_eq!(judged.permit.origin(), None);
+    assert_eq!(judged.permit.consume(), Authorization::AsReceived);
+    let open = RequestHead { raw_target: b"/_matrix/federation/v1/version", ..head };
+    assert!(refusing.gate.admit(open).is_ok());
+}
+
+#[test]
+fn observe_mode_holds_back_judgements_and_nothing_else() {
+    let house = |mode| House::new(mode, OtherPaths::Refuse).gate;
+    let (enforcing, observing) = (house(Mode::Enforce), house(Mode::Observe));
+    assert!(!enforcing.is_observing());
+    assert!(observing.is_observing());
+    let is_held_back = |rejection: &&Rejection| {
+        let refusal = Refusal::new(**rejection, "detail");
+        assert_eq!(enforcing.observe(refusal.clone()).unwrap_err(), refusal);
+        match observing.observe(refusal.clone()) {
+            Ok(permit) => {
+                assert_eq!(permit.observed_refusal(), Some(&refusal));
+                assert_eq!(permit.origin(), None);
+                assert_eq!(permit.consume(), Authorization::AsReceived);
+                true
+            }
+            Err(_) => false,
+        }
+    };
+    // Whatever says that HTTP is unclear, that a bound is reached or that the gate is broken is
+    // refused in any mode.
+    let refused: Vec<_> =
+        Rejection::ALL.iter().filter(|it| !is_held_back(it)).map(|it| it.code()).collect();
+    for code in [
+        "body_forbidden",
+        "body_too_large",
+        "content_encoding",
+        "framing_ambiguous",
+        "head_too_large",
+        "internal_error",
+        "method_not_allowed",
+        "other_path",
+        "overloaded",
+        "request_malformed",
+        "target_refused",
+    ] {
+        assert!(refused.contains(&code), "{code}");
+    }
+    for code in ["bad_signature", "header_missing", "key_unknown", "body_ambiguous"] {
+        assert!(!refused.contains(&code), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_signs_for_a_claim_of_no_keys() {
+    let house = enforcing();
+    let claim = Claim::Signed(Credentials {
+        origin: house.origin.name.clone(),
+        destinations: vec![ServerName::parse("our.example").unwrap()],
+        signatures: Vec::new(),
+    });
+    let refusal = house.gate.find_keys(&claim, CLIENT).await.unwrap_err();
+    assert_eq!(refusal.rejection, Rejection::HeaderMissing);
+    assert!(house.gate.find_keys(&Claim::Open, CLIENT).await.unwrap().0.is_empty());
+}
