@@ -20,7 +20,10 @@ fn no_line_is_lost_when_nobody_reads_and_at_the_end() {
     let count = |message: &str| lines.iter().filter(|line| line["message"] == message).count();
     assert_eq!(count("refused"), REQUESTS);
     let last = lines.last().expect("a line");
-    assert_eq!((&last["target"], &last["message"]), (&"fedgate::app::run".into(), &"stopped".into()));
+    assert_eq!(
+        (&last["target"], &last["message"]),
+        (&"fedgate::app::run".into(), &"stopped".into())
+    );
 }
 
 /// Of a flood there is a line a second, and nobody loses count.
