@@ -1,4 +1,4 @@
-//! What is followed as bytes go by: the size lines of chunks, and HTTP/2 frames. However the bytes are
+//! What is followed as bytes go by: the lines between chunks, and HTTP/2 frames. However the bytes are
 //! cut, what is made of them is the same.
 
 #![no_main]
@@ -15,8 +15,8 @@ fuzz_target!(|data: &[u8]| {
     let (mut whole, mut cut) = (ChunkLines::default(), ChunkLines::default());
     whole.feed(bytes);
     pieces(bytes, &cuts).for_each(|piece| cut.feed(piece));
-    assert_eq!(whole.is_broken(), cut.is_broken());
-    assert_eq!(whole.is_broken(), is_broken(bytes), "{}", bytes.escape_ascii());
+    assert_eq!(whole.is_whole(), cut.is_whole());
+    assert_eq!(whole.is_whole(), is_whole(bytes), "{}", bytes.escape_ascii());
 
     let (mut whole, mut cut) = (FrameWatch::default(), FrameWatch::default());
     whole.feed(bytes);
@@ -40,14 +40,14 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &'a [u8]) -> impl Iterator<Item = &'a [u8]>
     })
 }
 
-/// Whether a size line, as far as it has come, is not as RFC 9112, 7.1 has it.
-fn is_broken(bytes: &[u8]) -> bool {
+/// Whether these are chunks as RFC 9112, 7.1 has them, up to the end of the trailers.
+fn is_whole(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let significant = rest[..digits].iter().skip_while(|byte| **byte == b'0').count();
-        if significant > 16 || (digits == 0 && !rest.is_empty()) {
-            return true;
+        if significant > 16 || digits == 0 {
+            return false;
         }
         let size = rest[..digits].iter().fold(0, |size: u64, digit| {
             size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap())
@@ -57,14 +57,35 @@ fn is_broken(bytes: &[u8]) -> bool {
             let plain = |byte: &&u8| matches!(byte, b'\t' | b' '..=b'~');
             rest = &rest[rest.iter().take_while(plain).count()..];
         }
-        let line_end = &rest[..rest.len().min(2)];
-        if !b"\r\n".starts_with(line_end) {
+        let Some(data) = rest.strip_prefix(b"\r\n") else { return false };
+        if size == 0 {
+            return has_trailers(data);
+        }
+        let length = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(2);
+        let Some(after) = data.get(length..) else { return false };
+        rest = after;
+    }
+}
+
+/// Whether fields and an empty line stand here, whatever follows.
+fn has_trailers(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
+        let (line, after) = rest.split_at(end);
+        rest = &after[2..];
+        if line.is_empty() {
             return true;
         }
-        let data = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(4);
-        if line_end.len() < 2 || size == 0 || data >= rest.len() {
+        let name = line.iter().take_while(|byte| is_token(**byte)).count();
+        let value = line[name..].strip_prefix(b":");
+        let plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        if name == 0 || !value.is_some_and(|value| value.iter().all(plain)) {
             return false;
         }
-        rest = &rest[data..];
     }
+    false
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

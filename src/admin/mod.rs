@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
@@ -24,9 +25,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 pub use self::api::{Api, Failure, PREFIX};
-use self::served::{Served, is_api};
+pub use self::served::Served;
+use self::served::is_api;
 pub use self::token::{Token, TokenError, read as read_token};
-use crate::keys::Keyring;
 
 /// Connections at one time: a scraper, a few probes and a person.
 const CONNECTIONS_MAX: usize = 64;
@@ -50,23 +51,15 @@ pub struct Admin {
     pub socket: TcpListener,
     /// What `/metrics` shows.
     pub registry: Registry,
-    /// What `/ready` asks.
-    pub readiness: Arc<dyn Readiness>,
-    /// Whose keys the API is about.
-    pub keyring: Keyring,
-    /// What the API asks for; without, it serves this machine only.
-    pub token: Option<Token>,
+    /// What it serves under the settings in force.
+    pub current: Arc<ArcSwap<Served>>,
 }
 
 impl Admin {
     /// Serves until `stop` turns true.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let Self { socket, registry, readiness, keyring, token } = self;
-        let answers = Arc::new(Answers {
-            registry,
-            readiness,
-            api: Served { api: Api::new(keyring), token },
-        });
+        let Self { socket, registry, current } = self;
+        let answers = Arc::new(Answers { registry, current });
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -106,21 +99,21 @@ impl Admin {
 
 struct Answers {
     registry: Registry,
-    readiness: Arc<dyn Readiness>,
-    api: Served,
+    current: Arc<ArcSwap<Served>>,
 }
 
 impl Answers {
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        let current = self.current.load_full();
         if is_api(request.uri().path()) {
-            return self.api.answer(request, peer).await;
+            return current.answer(request, peer).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
         }
         match request.uri().path() {
             "/health" | "/livez" => text(StatusCode::OK, "ok\n"),
-            "/ready" | "/readyz" => match self.readiness.check().await {
+            "/ready" | "/readyz" => match current.readiness.check().await {
                 Ok(()) => text(StatusCode::OK, "ready\n"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },

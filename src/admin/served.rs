@@ -1,6 +1,7 @@
 //! The API over HTTP.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::api::{Api, Failure, PREFIX, bad, failure};
-use super::guard;
 use super::token::Token;
+use super::{Readiness, guard};
 
 /// Largest request body, in bytes: a change of one rule has a few hundred.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -21,10 +22,14 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Time for a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The API and who may use it.
-pub(super) struct Served {
-    pub(super) api: Api,
-    pub(super) token: Option<Token>,
+/// What is served besides metrics.
+pub struct Served {
+    /// The API.
+    pub api: Api,
+    /// What the API asks for; without, it serves this machine only.
+    pub token: Option<Token>,
+    /// What `/ready` asks.
+    pub readiness: Arc<dyn Readiness>,
 }
 
 /// Whether the path is [`PREFIX`] or below.

@@ -1,9 +1,8 @@
 //! What becomes of events, as the settings have it.
 
-use prometheus::Registry;
-
-use super::{StartError, main_name, token_text};
-use crate::config::Config;
+use super::StartError;
+use super::assembly::{main_name, token_text};
+use crate::config::{Config, RefusalLines};
 use crate::gate::events::metrics::EventMetrics;
 use crate::gate::events::{Examiner, RoomAsker};
 use crate::keys::Keyring;
@@ -12,7 +11,8 @@ use crate::keys::fetch::LocalHttp;
 pub(super) fn examiner(
     config: &Config,
     keyring: &Keyring,
-    registry: &Registry,
+    metrics: &EventMetrics,
+    previous: Option<&Examiner>,
 ) -> Result<Option<Examiner>, StartError> {
     let events = &config.events;
     let asker = match &events.admin_token_file {
@@ -24,7 +24,12 @@ pub(super) fn examiner(
             Some(RoomAsker::new(http, token, events.rooms_max))
         }
     };
-    let metrics = EventMetrics::register(registry)?;
     let names = config.server_names.clone();
-    Ok(Examiner::new(events.clone(), names, keyring.clone(), asker, metrics))
+    let examiner = Examiner::new(events.clone(), names, keyring.clone(), asker, metrics.clone());
+    let is_limited = config.log.refusals == RefusalLines::Limited;
+    let examiner = if is_limited { examiner.map(Examiner::with_limited_lines) } else { examiner };
+    Ok(match (examiner, previous) {
+        (Some(examiner), Some(previous)) => Some(examiner.remembering(previous)),
+        (examiner, _) => examiner,
+    })
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
 use tracing::warn;
 
-use super::{StartError, main_name};
+use super::StartError;
+use super::assembly::main_name;
 use crate::clock::Clock;
 use crate::config::{Config, Publish, Queries};
 use crate::keys::Keyring;
@@ -29,9 +29,9 @@ pub(super) fn key_server(
     config: &Config,
     keyring: &Keyring,
     clock: &Arc<dyn Clock>,
-    registry: &Registry,
+    metrics: &NotaryMetrics,
+    previous: Option<&Notary>,
 ) -> Result<KeyServer, StartError> {
-    let metrics = NotaryMetrics::register(registry)?;
     let server_name = main_name(config)?;
     let signing_keys = keys_of(config.key_server.signing_key_file.as_deref())?;
     let notary_keys = keys_of(config.key_server.notary_key_file.as_deref())?;
@@ -52,16 +52,22 @@ pub(super) fn key_server(
     let notary = match (config.key_server.queries, notary_keys.or(signing_keys)) {
         (Queries::Forward, _) => None,
         (Queries::Answer, None) => return Err(StartError::NoSigningKey),
-        (Queries::Answer, Some(keys)) => Some(Arc::new(Notary::new(NotaryParts {
-            server_name,
-            keys,
-            keyring: keyring.clone(),
-            publisher: publisher.clone(),
-            own_clients: config.key_server.own_clients.clone(),
-            fetches_per_query_max: config.key_server.fetches_per_query_max,
-            timeout: config.keys.fetch_timeout + ANSWER_SLACK,
-            metrics,
-        }))),
+        (Queries::Answer, Some(keys)) => {
+            let parts = NotaryParts {
+                server_name,
+                keys,
+                keyring: keyring.clone(),
+                publisher: publisher.clone(),
+                own_clients: config.key_server.own_clients.clone(),
+                fetches_per_query_max: config.key_server.fetches_per_query_max,
+                timeout: config.keys.fetch_timeout + ANSWER_SLACK,
+                metrics: metrics.clone(),
+            };
+            Some(Arc::new(match previous {
+                Some(previous) => previous.renewed(parts),
+                None => Notary::new(parts),
+            }))
+        }
     };
     Ok(KeyServer { publisher, notary })
 }

@@ -2,23 +2,29 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::{Outside, StartError, main_name};
+use super::assembly::main_name;
+use super::{Outside, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, KeySource, Store};
 use crate::keys::KeyFetcher;
 use crate::keys::budget::Rates;
 use crate::keys::cache::KeyCache;
 use crate::keys::fetch::{HomeserverFetcher, NotaryFetcher, OriginFetcher};
-use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
+use crate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Renewal, Stage};
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::rules::{Rulebook, Rules};
 use crate::keys::store::file::Opened;
-use crate::keys::store::{FileStore, KeyStore};
+use crate::keys::store::{FileStore, KeyStore, LeasedStore, StoreError};
 use crate::proto::validity::Provenance;
+
+/// How long to wait before a file that another process holds is opened again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A keyring for use beside no gate: real clock, real network, over `store`.
 ///
@@ -119,6 +125,25 @@ pub(super) async fn keyring(
     }))
 }
 
+/// The same with other settings, that knows what the present one knows.
+pub(super) fn renewed(
+    renewal: &Renewal<'_>,
+    config: &Config,
+    outside: &Outside,
+) -> Result<Keyring, StartError> {
+    let rules = renewal.rules(rules(config));
+    let metrics = renewal.metrics();
+    Ok(renewal.keyring(KeyringParts {
+        cache: renewal.cache(),
+        store: renewal.store(),
+        stages: key_sources(config, outside, &rules, &metrics)?,
+        clock: Arc::clone(&outside.clock),
+        metrics,
+        policy: key_policy(config),
+        rules,
+    }))
+}
+
 /// The pins and bans of the settings.
 pub fn rules(config: &Config) -> Rules {
     let pins = config.pins.iter();
@@ -130,11 +155,12 @@ pub fn rules(config: &Config) -> Rules {
     }
 }
 
-/// The durable store, where there is to be one.
-pub(super) fn store(
+/// The durable store, where there is to be one. Another process may hold it for the time `patience`.
+pub(super) async fn store(
     config: &Config,
     clock: &dyn Clock,
-) -> Result<Option<Arc<dyn KeyStore>>, StartError> {
+    patience: Duration,
+) -> Result<Option<Arc<LeasedStore>>, StartError> {
     let path = match &config.keys.store {
         Store::Memory => return Ok(None),
         Store::File(path) => path,
@@ -148,9 +174,15 @@ pub(super) fn store(
             return Ok(None);
         }
     };
-    let Opened { store, moved_aside } = FileStore::open(path, clock.now())?;
+    let begun = Instant::now();
+    let Opened { store, moved_aside } = loop {
+        match FileStore::open(path, clock.now()) {
+            Err(StoreError::Locked(_)) if begun.elapsed() < patience => sleep(LOCKED_PAUSE).await,
+            opened => break opened?,
+        }
+    };
     if let Some(aside) = moved_aside {
         warn!(?path, ?aside, "the file of keys was damaged, has been moved aside and begun anew");
     }
-    Ok(Some(Arc::new(store)))
+    Ok(Some(Arc::new(LeasedStore::new(path.clone(), store))))
 }

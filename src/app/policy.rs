@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
-use prometheus::Registry;
-
 use super::StartError;
+use super::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::policy::Policy;
 use crate::gate::policy::metrics::PolicyMetrics;
 
+/// The rules in force; those of `previous` where the settings are the same, with what its files said
+/// last.
 pub(super) fn policy(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    registry: &Registry,
+    metrics: &PolicyMetrics,
+    previous: Option<&Assembly>,
 ) -> Result<Arc<Policy>, StartError> {
-    let metrics = PolicyMetrics::register(registry)?;
-    let policy = Policy::load(&config.policy, &config.server_names, metrics, Arc::clone(clock))?;
-    Ok(Arc::new(policy))
+    let is_same = |previous: &&Assembly| {
+        let before = &previous.config;
+        before.policy == config.policy && before.server_names == config.server_names
+    };
+    if let Some(same) = previous.filter(is_same).and_then(|same| same.gateway.gate.policy()) {
+        return Ok(Arc::clone(same));
+    }
+    let (names, metrics) = (&config.server_names, metrics.clone());
+    Ok(Arc::new(Policy::load(&config.policy, names, metrics, Arc::clone(clock))?))
 }

@@ -33,6 +33,7 @@ use crate::proto::sign::sign_request;
 use crate::proto::signed_request::{RequestTarget, SignedRequest};
 use crate::proto::x_matrix::header_value;
 use crate::proto::{ServerName, Timestamp};
+use crate::proxy::listener::Ending;
 
 /// The name of the homeserver behind the gate.
 const OWN_NAME: &str = "example.org";
@@ -140,7 +141,7 @@ async fn play() -> Result<Report, DemoError> {
             as_expected: status == scene.expected_status && reached_homeserver == expected_reach,
         });
     }
-    stop.send_replace(true);
+    stop.send_replace(Ending::Stop);
     serving.await.map_err(DemoError::from_display)?;
     let as_expected = scenes.iter().all(|outcome| outcome.as_expected);
     Ok(Report { scenes, homeserver_saw: homeserver.seen(), as_expected })

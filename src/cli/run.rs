@@ -7,20 +7,23 @@ use tracing_subscriber::fmt::format::JsonFields;
 
 use super::log::{JsonLines, LogWriter};
 use super::{Exit, Failure, SettingsArguments};
-use crate::config::{Log, LogFormat};
+use crate::app::{SetLogFilter, Startup};
+use crate::config::{Config, Log, LogFormat};
 
 pub(super) fn run(arguments: &SettingsArguments) -> Result<Exit, Failure> {
-    let config = arguments.load()?;
-    let log = start_logging(&config.log)?;
-    let ended = crate::app::run(config);
+    let sources = arguments.sources();
+    let (config, settings) = Config::load_with_settings(&sources)?;
+    let (log, set_log_filter) = start_logging(&config.log)?;
+    let ended = crate::app::run(Startup { config, settings, sources, set_log_filter });
     // What was logged comes before what is said last.
     drop(log);
     ended.map_err(|error| Failure { message: format!("error: {error}"), exit: Exit::Negative })?;
     Ok(Exit::Fine)
 }
 
-/// Sends log lines to the standard error output, for as long as the result is kept.
-fn start_logging(log: &Log) -> Result<LogWriter, Failure> {
+/// Sends log lines to the standard error output, for as long as the first result is kept. The second
+/// changes what is logged.
+fn start_logging(log: &Log) -> Result<(LogWriter, SetLogFilter), Failure> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| Failure::usage(format!("error: log.filter: {error}")))?;
     let terminal = std::io::stderr().is_terminal();
@@ -40,11 +43,23 @@ fn start_logging(log: &Log) -> Result<LogWriter, Failure> {
         .with_env_filter(filter)
         .with_writer(writer.lines())
         .log_internal_errors(false);
-    let started = if human {
-        lines.with_ansi(terminal).try_init()
+    // The same steps on two types.
+    macro_rules! start {
+        ($lines:expr) => {{
+            let lines = $lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(|error| failure(&error))?;
+            let set: SetLogFilter = Box::new(move |filter| {
+                let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+                handle.reload(filter).map_err(|error| error.to_string())
+            });
+            set
+        }};
+    }
+    let set_filter = if human {
+        start!(lines.with_ansi(terminal))
     } else {
-        lines.event_format(JsonLines::new()).fmt_fields(JsonFields::new()).try_init()
+        start!(lines.event_format(JsonLines::new()).fmt_fields(JsonFields::new()))
     };
-    started.map_err(|error| failure(&error))?;
-    Ok(writer)
+    Ok((writer, set_filter))
 }

@@ -4,6 +4,7 @@ mod across;
 mod events;
 mod key_server;
 mod policy;
+mod rates;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use super::settings::{Raw, Settings};
 use super::values;
 use super::{
     Admin, BindingMode, Config, DEFAULT_STORE, KeySource, Keys, Limits, Listen, Log, LogFormat,
-    Mode, Notary, OtherPaths, Outbound, Pin, Store, TlsFiles,
+    Mode, Notary, OtherPaths, Outbound, Pin, RefusalLines, Store, TlsFiles,
 };
 use crate::proto::ed25519::{BannedKeys, VerifyKey};
 use crate::proto::validity::Provenance;
@@ -41,6 +42,9 @@ const OTHER_PATHS: &[(&str, OtherPaths)] =
 
 const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+
+const REFUSAL_LINES: &[(&str, RefusalLines)] =
+    &[("limited", RefusalLines::Limited), ("all", RefusalLines::All)];
 
 const BINDINGS: &[(&str, BindingMode)] =
     &[("enforce", BindingMode::Enforce), ("observe", BindingMode::Observe)];
@@ -92,14 +96,17 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let admin = reader.text("admin.address", values::listen_address);
     let token_file = reader.optional("admin.token_file", values::absolute_path);
     let limits = limits(reader);
+    let rates = rates::read(reader);
     let format = reader.text("log.format", |text| values::choice(text, LOG_FORMATS));
     let filter = reader.text("log.filter", values::log_filter);
+    let refusals = reader.text("log.refusals", |text| values::choice(text, REFUSAL_LINES));
     Some(Config {
         server_names: server_names?,
         homeserver: homeserver?,
         mode: mode?,
         listen: listen?,
         limits: limits?,
+        rates: rates?,
         outbound: outbound?,
         keys: keys?,
         notaries: notaries?,
@@ -108,7 +115,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         policy: policy?,
         events: events?,
         admin: Admin { address: admin?, token_file: token_file? },
-        log: Log { format: format?, filter: filter? },
+        log: Log { format: format?, filter: filter?, refusals: refusals? },
     })
 }
 
@@ -157,6 +164,7 @@ fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
     let address = reader.optional("listen.address", values::listen_address);
     let trusted_proxies = reader.list("listen.trusted_proxies", values::range);
     let other_paths = reader.text("listen.other_paths", |text| values::choice(text, OTHER_PATHS));
+    let handover = reader.optional("listen.handover", values::absolute_path);
     let tls = match (certificate?, private_key?) {
         (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
         (None, None) => None,
@@ -170,6 +178,7 @@ fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
         tls,
         trusted_proxies: trusted_proxies?,
         other_paths: other_paths?,
+        handover: handover?,
     })
 }
 

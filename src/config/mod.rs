@@ -4,11 +4,13 @@
 //! every error at once. The table of options (`options`) is the one place where a setting has its
 //! name, default and documentation; the sample file is written from it.
 
+mod changes;
 mod check;
 mod diagnostic;
 mod dump;
 mod options;
 mod policy;
+mod rates;
 mod sample;
 mod settings;
 mod sources;
@@ -29,11 +31,13 @@ use ipnet::IpNet;
 use crate::proto::ed25519::VerifyKey;
 use crate::proto::validity::Provenance;
 use crate::proto::{KeyId, ServerName, Timestamp};
+pub(crate) use changes::Changes;
 pub use diagnostic::ConfigErrors;
 pub(crate) use dump::dump;
 pub use policy::{
     IpLiterals, PlacedRule, Policy, PolicyFile, PolicyFileKind, PolicyRule, PolicyRuleError,
 };
+pub use rates::RequestRates;
 pub use sample::sample;
 pub(crate) use settings::Settings;
 pub use sources::Sources;
@@ -60,6 +64,8 @@ pub struct Config {
     pub listen: Listen,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Rates of requests.
+    pub rates: RequestRates,
     /// How other servers are reached.
     pub outbound: Outbound,
     /// How keys are found.
@@ -131,6 +137,8 @@ pub struct Listen {
     pub trusted_proxies: Vec<IpNet>,
     /// What happens to paths outside federation.
     pub other_paths: OtherPaths,
+    /// The socket over which a new process takes over from the one that serves.
+    pub handover: Option<PathBuf>,
 }
 
 /// Certificate files in PEM.
@@ -385,6 +393,17 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged, as a tracing filter ("info", "fedgate=debug").
     pub filter: String,
+    /// Whether every refusal has a line.
+    pub refusals: RefusalLines,
+}
+
+/// Which refusals and bad events have a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalLines {
+    /// All of them.
+    All,
+    /// One a second for each reason once they are many, and how many were left out.
+    Limited,
 }
 
 /// The form of a log line.

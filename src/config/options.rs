@@ -1,6 +1,7 @@
 //! The one table of settings: name, form, default and documentation. The defaults, the sample file,
 //! the environment variables, `config dump` and the suggestions for misspelt names all come from it.
 
+mod limits;
 mod policy;
 mod table;
 

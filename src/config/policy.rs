@@ -11,7 +11,7 @@ use crate::proto::server_glob::ServerGlobError;
 const DRY_RUN: &str = "dry-run";
 
 /// Which servers may federate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Rules for those that may. If there are any that are not only tried out, nobody else may.
     pub allow: Vec<PlacedRule>,
@@ -38,7 +38,7 @@ pub struct PolicyRule {
 }
 
 /// A rule of the settings and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedRule {
     /// The rule.
     pub rule: PolicyRule,

@@ -38,6 +38,26 @@ pub(crate) enum Raw {
     Text(String),
 }
 
+/// What is written, wherever it is.
+impl PartialEq for Raw {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b))
+            | (Self::Other(a), Self::Other(b))
+            | (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::List(a), Self::List(b)) => {
+                a.iter().map(|value| &value.raw).eq(b.iter().map(|value| &value.raw))
+            }
+            (Self::Table(a), Self::Table(b)) => {
+                let entries =
+                    |(name, _, value): &(String, Place, Value)| (name.clone(), value.raw.clone());
+                a.iter().map(entries).eq(b.iter().map(entries))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A repeated section: which, where it starts, and its values by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Repeated {

@@ -95,12 +95,17 @@ impl Sources {
         self
     }
 
+    /// The file that is read, whether or not it exists.
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
+    }
+
     /// Reads the file, if there is one.
     pub(super) fn read(&self) -> Result<Option<Document>, Vec<Diagnostic>> {
         if let Some(text) = &self.text {
             return Ok(Some(text.clone()));
         }
-        let path = self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        let path = self.path();
         let text = match read_bounded(path) {
             Ok(text) => text,
             Err(error) if self.file.is_none() && error.kind() == ErrorKind::NotFound => {

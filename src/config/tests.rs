@@ -1,5 +1,6 @@
 //! What operators see: every typical mistake with its whole text, and which layer counts.
 
+mod changes;
 mod key_server;
 mod layers;
 mod meanings;

@@ -1,9 +1,15 @@
 //! Everything about a request that can be judged without a key, without IO and without its body.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING,
+mod fields;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+
+pub use self::fields::is_stripped;
+use self::fields::{
+    check_connection, check_content_encoding, check_content_type, check_expect, check_host,
+    check_trailer,
 };
-use http::{HeaderMap, HeaderName, Method};
 
 use super::rejection::{Refusal, Rejection};
 use super::route::{Access, Endpoint, route};
@@ -104,11 +110,13 @@ pub fn admit(
     let length = declared_length(head.headers)?;
     check_host(head.headers)?;
     check_connection(head.headers)?;
+    check_trailer(head.headers)?;
     let expects_continue = check_expect(head.headers)?;
     let route = route(&method, &target)?;
     let body = BodyRule::new(route.access, &method, body_bytes_max);
     let claim = body
         .check_length(length)
+        .and_then(|()| body.check_type(head.headers))
         .and_then(|()| claim(route.access, head.headers, server_names))
         .map_err(|refusal| refusal.of_endpoint(route.endpoint))?;
     Ok(Admitted { endpoint: route.endpoint, method, target, claim, body, expects_continue })
@@ -228,6 +236,13 @@ impl BodyRule {
         }
     }
 
+    fn check_type(self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self {
+            Self::Object { .. } => check_content_type(headers),
+            Self::Bounded { .. } | Self::Empty | Self::Unbounded => Ok(()),
+        }
+    }
+
     fn check_length(self, declared: DeclaredLength) -> Result<(), Refusal> {
         let over = match (self, declared) {
             (Self::Unbounded, _) | (_, DeclaredLength::None) => false,
@@ -239,59 +254,6 @@ impl BodyRule {
         };
         if over { Err(self.overrun()) } else { Ok(()) }
     }
-}
-
-/// A host and perhaps a port (RFC 9110, 7.2), by its bytes: which host it is decides nothing here.
-/// Underscores are not in the grammar, but proxies send names of their own with them.
-fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
-    match headers.get_all(HOST).iter().find(|host| !host.as_bytes().iter().all(plain)) {
-        None => Ok(()),
-        Some(host) => Err(Refusal::new(
-            Rejection::RequestMalformed,
-            format_args!("Host is {}", shown(host.as_bytes())),
-        )),
-    }
-}
-
-/// Only options that say something about the connection itself: any other would make a hop strip a
-/// header that the next one relies on (threats B13).
-fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
-    const ALLOWED: [&str; 6] =
-        ["close", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection"];
-    for value in headers.get_all(CONNECTION) {
-        let options = str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}").split(',');
-        for option in options.map(str::trim).filter(|o| !o.is_empty()) {
-            if !ALLOWED.iter().any(|allowed| allowed.eq_ignore_ascii_case(option)) {
-                return Err(Refusal::new(
-                    Rejection::RequestMalformed,
-                    format_args!("Connection names {}", shown(option.as_bytes())),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the client waits for `100 Continue`; refuses any other expectation (threats B15).
-fn check_expect(headers: &HeaderMap) -> Result<bool, Refusal> {
-    let mut expects = false;
-    for value in headers.get_all(EXPECT) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::new(Rejection::ExpectationUnsupported, shown(value.as_bytes())));
-        }
-        expects = true;
-    }
-    Ok(expects)
-}
-
-fn check_content_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
-    for value in headers.get_all(CONTENT_ENCODING) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(Refusal::new(Rejection::ContentEncoding, shown(value.as_bytes())));
-        }
-    }
-    Ok(())
 }
 
 /// Reads the X-Matrix headers: all must agree on origin and destination and carry distinct keys
@@ -390,35 +352,6 @@ pub fn shown(bytes: &[u8]) -> String {
         text.push_str("...");
     }
     text
-}
-
-/// Header fields that only say something about one hop, or that a peer could use to speak in the
-/// gate's name; they never reach the homeserver (R101, R102, threats B13).
-pub fn is_stripped(name: &HeaderName) -> bool {
-    const STRIPPED: [&str; 15] = [
-        "connection",
-        "expect",
-        "forwarded",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-matrix-origin",
-        "x-original-url",
-        "x-real-ip",
-    ];
-    let name = name.as_str();
-    // Header names are lower-case here. CGI-like servers read `_` as `-`, so a name with `_` is an
-    // alias of one of the others.
-    STRIPPED.contains(&name)
-        || name.starts_with("x-forwarded-")
-        || name.starts_with("x-fedgate-")
-        || name.contains('_')
 }
 
 #[cfg(test)]

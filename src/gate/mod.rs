@@ -6,9 +6,11 @@
 
 pub mod admission;
 pub mod events;
+pub mod limits;
 pub mod metrics;
 pub mod permit;
 pub mod policy;
+pub mod quiet;
 pub mod rejection;
 pub mod route;
 
@@ -16,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::events::{Examined, Examiner, Lesson, Verified};
+use self::limits::{Limits, Place};
 use self::policy::Policy;
 use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
 pub use permit::{Authorization, Permit};
@@ -51,6 +54,7 @@ pub struct Gate {
     keyring: Keyring,
     examiner: Option<Examiner>,
     policy: Option<Arc<Policy>>,
+    limits: Option<Arc<Limits>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -75,7 +79,7 @@ impl Gate {
         examiner: Option<Examiner>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, keyring, examiner, policy: None, clock }
+        Self { settings, keyring, examiner, policy: None, limits: None, clock }
     }
 
     /// The same, with rules about which servers may federate.
@@ -83,6 +87,23 @@ impl Gate {
     pub fn with_policy(mut self, policy: Arc<Policy>) -> Self {
         self.policy = Some(policy);
         self
+    }
+
+    /// The same, with limits on how much anybody may ask for.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Arc<Limits>) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// The limits on how much anybody may ask for.
+    pub const fn limits(&self) -> Option<&Arc<Limits>> {
+        self.limits.as_ref()
+    }
+
+    /// The rules about which servers may federate.
+    pub const fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
     }
 
     /// Judges a head: no IO, no memory spent.
@@ -104,6 +125,9 @@ impl Gate {
     /// Finds the keys for the claimed signatures, before the body is read: a stranger without a key
     /// costs no memory.
     pub async fn find_keys(&self, claim: &Claim, client: IpAddr) -> Result<FoundKeys, Refusal> {
+        if let Some(limits) = &self.limits {
+            limits.check(claim, client)?;
+        }
         let Claim::Signed(credentials) = claim else { return Ok(FoundKeys::default()) };
         let ids: Vec<_> = credentials.signatures.iter().map(|(id, _)| id.clone()).collect();
         let answers = self.keyring.request_keys(&credentials.origin, &ids, client).await;
@@ -171,6 +195,25 @@ impl Gate {
         Ok(Judged { permit: Permit::verified(verified, authorization), content })
     }
 
+    /// Waits for a verified request's turn: its place at the homeserver, until it is dropped. The
+    /// waiting can be given up at any time.
+    ///
+    /// # Errors
+    /// Its origin has too many requests waiting, or there is no place in time.
+    pub async fn turn(&self, permit: &Permit) -> Result<Option<Place>, Refusal> {
+        match (&self.limits, permit.origin()) {
+            (Some(limits), Some(origin)) => limits.turn(origin).await,
+            (None, _) | (_, None) => Ok(None),
+        }
+    }
+
+    /// Notes that a request from `client` was refused: who fails too often has to wait.
+    pub fn note(&self, refusal: &Refusal, client: IpAddr) {
+        if let Some(limits) = &self.limits {
+            limits.note(refusal, client);
+        }
+    }
+
     /// Looks at what a verified request from `client` says (R79 to R93).
     ///
     /// # Errors
@@ -193,6 +236,16 @@ impl Gate {
             Examined::Answered(answer) if !self.is_observing() => Ok(Examined::Answered(answer)),
             Examined::Answered(_) | Examined::Passed => Ok(Examined::Passed),
         }
+    }
+
+    /// Whether refusals are carried out.
+    pub const fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// What looks at events, if they are looked at.
+    pub const fn examiner(&self) -> Option<&Examiner> {
+        self.examiner.as_ref()
     }
 
     /// Prepares for what is to come, for as long as it is waited for.
@@ -236,7 +289,9 @@ impl Gate {
             };
             match verify_request(&request, &signatures, now) {
                 Ok(verified) => return Ok(verified),
-                Err(error) => refusal = refuse_signature(&error),
+                Err(error) => {
+                    refusal = refuse_signature(&error).of_origin(&credentials.origin);
+                }
             }
         }
         Err(refusal)

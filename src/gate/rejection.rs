@@ -81,7 +81,7 @@ pub enum Rejection {
     Overloaded,
     /// The policy has no place for the origin.
     PolicyDenied,
-    /// This client's network asks for more than its share.
+    /// The origin or the client asks for more than its share.
     RateLimited,
     /// The request breaks HTTP.
     RequestMalformed,
@@ -299,7 +299,7 @@ impl Rejection {
             Self::OtherPath => "Unrecognized request",
             Self::Overloaded => "Too many requests at one time",
             Self::PolicyDenied => "Federation denied",
-            Self::RateLimited => "Too many questions for keys",
+            Self::RateLimited => "Too many requests",
             Self::RequestMalformed => "Malformed request",
             Self::TargetRefused => "Request target is ambiguous",
             Self::TransactionRefused => "Malformed transaction",

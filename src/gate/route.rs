@@ -257,8 +257,11 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split(['/', '\\']).filter(|segment| !segment.is_empty())
 }
 
+/// The path with each segment up to where some router ends it: path parameters are cut off; a query, a
+/// space or a control character was decoded, and may end the path.
 fn without_parameters(path: &str) -> String {
-    let cut = path.split('/').map(|segment| segment.split(';').next().unwrap_or(segment));
+    let ends = |c: char| matches!(c, ';' | '?' | '#') || c <= ' ';
+    let cut = path.split('/').map(|segment| segment.split(ends).next().unwrap_or(segment));
     cut.collect::<Vec<_>>().join("/")
 }
 

@@ -34,27 +34,38 @@ pub struct Rates {
 /// A leaky bucket, as the time at which it will be full again (GCRA). It runs on tokio's clock, which
 /// tests can pause; the crates that do this have clocks of their own.
 #[derive(Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     interval: Duration,
     burst: Duration,
     empty_at: Instant,
 }
 
 impl Bucket {
-    fn new(per_second: u32, burst: Duration) -> Self {
+    /// A full bucket that grows at this rate, up to what comes together in the time `burst`.
+    pub(crate) fn new(per_second: u32, burst: Duration) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, burst: burst.max(interval), empty_at: Instant::now() }
     }
 
     /// Takes so many; or says how long there will not be as many.
-    fn take(&mut self, count: u32) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, count: u32) -> Result<(), Duration> {
+        if let Some(wait) = self.wait(count) {
+            return Err(wait);
+        }
+        self.empty_at = self.empty_at.max(Instant::now()) + self.interval * count;
+        Ok(())
+    }
+
+    /// How long there will not be as many; `None` if there are.
+    pub(crate) fn wait(&self, count: u32) -> Option<Duration> {
         let now = Instant::now();
         let next = self.empty_at.max(now) + self.interval * count;
-        if next > now + self.burst {
-            return Err(next - now - self.burst);
-        }
-        self.empty_at = next;
-        Ok(())
+        next.checked_duration_since(now + self.burst).filter(|wait| !wait.is_zero())
+    }
+
+    /// Whether it is as it was made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.empty_at <= Instant::now()
     }
 }
 

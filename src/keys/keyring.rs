@@ -8,6 +8,7 @@ mod inquire;
 mod look;
 mod operator;
 mod refresh;
+mod renewal;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,7 @@ use self::history::Backlog;
 pub(super) use self::look::is_published;
 use self::look::{Look, all_retired};
 pub use self::operator::AmendError;
+pub use self::renewal::Renewal;
 use super::backoff::Floors;
 use super::budget::{Budget, FETCHES_BURST, Rates};
 use super::cache::KeyCache;
@@ -123,8 +125,13 @@ impl Default for KeyPolicy {
 
 struct Inner {
     parts: KeyringParts,
+    budget: Arc<Budget>,
+    shared: Arc<Shared>,
+}
+
+/// What outlives new settings.
+struct Shared {
     floors: Floors,
-    budget: Budget,
     /// Fetches of known servers' documents for strangers who ask us as a notary.
     notary_budget: Budget,
     /// The running fetches. One per server, so that nobody waits for two.
@@ -137,8 +144,8 @@ struct Inner {
     flushes: AtomicU64,
     /// What the history lacks because the store did not take it.
     backlog: Backlog,
-    /// Held while the operator changes a rule.
-    amending: tokio::sync::Mutex<()>,
+    /// The rules that count now. Held while the operator changes one, or new settings come.
+    rules: tokio::sync::Mutex<Rulebook>,
 }
 
 /// What is known of one requested key.
@@ -195,18 +202,18 @@ impl Keyring {
         if let Some(store) = &parts.store {
             parts.metrics.store_size(store.size());
         }
-        Self(Arc::new(Inner {
+        let budget = Arc::new(Budget::new(parts.policy.first_seen, FETCHES_BURST));
+        let shared = Arc::new(Shared {
             floors: Floors::new(),
-            budget: Budget::new(parts.policy.first_seen, FETCHES_BURST),
             notary_budget: Budget::new(NOTARY_RATES, FETCHES_BURST),
             flights: Mutex::new(HashMap::new()),
             known_places: Semaphore::new(KNOWN_LANE.places),
             first_seen_places: Semaphore::new(FIRST_SEEN_LANE.places),
             flushes: AtomicU64::new(0),
             backlog: Backlog::default(),
-            amending: tokio::sync::Mutex::new(()),
-            parts,
-        }))
+            rules: tokio::sync::Mutex::new(parts.rules.clone()),
+        });
+        Self(Arc::new(Inner { parts, budget, shared }))
     }
 
     /// Finds the keys `ids` of `origin` for a request received now from `client`; one answer per ID,
@@ -293,7 +300,7 @@ impl Keyring {
 impl Inner {
     /// The running fetch for `origin`.
     fn running(&self, origin: &ServerName) -> Option<Flight> {
-        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.get(origin).cloned()
     }
 
@@ -327,7 +334,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Flight, KeysUnavailable> {
         let lane = if quest.is_known { KNOWN_LANE } else { FIRST_SEEN_LANE };
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(origin) {
             return Ok(flight.clone());
         }

@@ -60,7 +60,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RulesError {
     /// The settings say something else, and they count over rules made at run time.
-    #[error("the settings say otherwise ({0}); change them and restart fedgate")]
+    #[error("the settings say otherwise ({0}); change them")]
     InSettings(&'static str),
     /// A key cannot be pinned and banned.
     #[error("this key is banned; lift the ban first, with `fedgate keys unban --key`")]

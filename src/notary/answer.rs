@@ -74,7 +74,7 @@ pub struct NotaryParts {
 /// Answers for the keys of others.
 pub struct Notary {
     parts: NotaryParts,
-    names: Budget,
+    names: Arc<Budget>,
     /// A permit for each byte of the answers to strangers.
     strangers: Arc<Semaphore>,
     /// The same for our own homeserver.
@@ -93,9 +93,16 @@ struct Gathered {
 impl Notary {
     /// A notary of these parts.
     pub fn new(parts: NotaryParts) -> Self {
-        let names = Budget::new(NAMES_RATES, NAMES_BURST);
+        let names = Arc::new(Budget::new(NAMES_RATES, NAMES_BURST));
         let room = || Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
         Self { parts, names, strangers: room(), own: room() }
+    }
+
+    /// The same with new settings: what is taken of its budgets stays taken.
+    #[must_use]
+    pub fn renewed(&self, parts: NotaryParts) -> Self {
+        let (names, own) = (Arc::clone(&self.names), Arc::clone(&self.own));
+        Self { parts, names, strangers: Arc::clone(&self.strangers), own }
     }
 
     /// The answer to a question of `client`: what there is, signed. Servers of which nothing can be

@@ -22,43 +22,49 @@ const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The memory all bodies may take at one time, in bytes.
 #[derive(Clone, Debug)]
-pub struct BodyBudget(Arc<Shared>);
+pub struct BodyBudget {
+    total: usize,
+    used: Arc<Used>,
+}
 
 #[derive(Debug)]
-struct Shared {
-    free: AtomicUsize,
-    total: usize,
+struct Used {
+    bytes: AtomicUsize,
     metrics: ProxyMetrics,
 }
 
 impl BodyBudget {
     /// A budget of `total` bytes, shown in `metrics`.
     pub fn new(total: usize, metrics: ProxyMetrics) -> Self {
-        Self(Arc::new(Shared { free: AtomicUsize::new(total), total, metrics }))
+        Self { total, used: Arc::new(Used { bytes: AtomicUsize::new(0), metrics }) }
+    }
+
+    /// The same budget with another total: what is in use counts for both.
+    #[must_use]
+    pub fn resized(&self, total: usize) -> Self {
+        Self { total, used: Arc::clone(&self.used) }
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.0.total.saturating_sub(self.0.free.load(Ordering::Relaxed))
+        self.used.bytes.load(Ordering::Relaxed)
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let taken = self
-            .0
-            .free
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes))
-            .is_ok();
+        let with = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.total);
+        let taken =
+            self.used.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok();
         self.show();
         taken
     }
 
     fn give_back(&self, bytes: usize) {
-        self.0.free.fetch_add(bytes, Ordering::Relaxed);
+        self.used.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.show();
     }
 
     fn show(&self) {
-        self.0.metrics.body_bytes.set(i64::try_from(self.used()).unwrap_or(i64::MAX));
+        self.used.metrics.body_bytes.set(i64::try_from(self.used()).unwrap_or(i64::MAX));
     }
 }
 
@@ -157,5 +163,24 @@ pub fn broken_off(error: &pingora::Error, overdue: Rejection) -> Rejection {
         overdue
     } else {
         Rejection::RequestMalformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_resized_budget_counts_what_is_held_already() {
+        let budget = BodyBudget::new(100, ProxyMetrics::register(&Registry::new()).unwrap());
+        assert!(budget.take(80));
+        let smaller = budget.resized(50);
+        assert_eq!(smaller.used(), 80);
+        assert!(!smaller.take(1), "more is held than it has");
+        budget.give_back(80);
+        assert!(smaller.take(50) && !smaller.take(1));
+        assert!(budget.resized(200).take(150));
     }
 }

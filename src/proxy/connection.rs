@@ -84,10 +84,10 @@ impl HeadWatch {
         Some(line)
     }
 
-    /// Whether a size line of a chunked body was broken so far. Says nothing when the body is not
-    /// chunked.
-    pub fn has_broken_chunk(&self) -> bool {
-        self.lock().chunks.is_broken()
+    /// Whether a chunked body has come to its end with every line of it in order. Says nothing when
+    /// the body is not chunked.
+    pub fn has_whole_chunks(&self) -> bool {
+        self.lock().chunks.is_whole()
     }
 
     fn feed(&self, bytes: &[u8]) {

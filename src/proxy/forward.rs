@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderName, Version};
+use http::{HeaderName, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -214,6 +214,10 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        // Nobody asked for another protocol: what followed would pass unseen (threats B4).
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "a switch of protocols");
+        }
         if session.req_header().version == Version::HTTP_10 {
             response.remove_header(&TRANSFER_ENCODING);
         }
@@ -255,8 +259,9 @@ impl ProxyHttp for Forwarder {
     ) -> FailToProxy {
         let refusal = refusal_for(error);
         let status = refusal.rejection.status().as_u16();
-        let may_answer =
-            session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        // An interim answer that was passed on is still to be followed by a final one.
+        let unanswered = session.response_written().is_none_or(|r| r.status.is_informational());
+        let may_answer = unanswered && *error.esource() != ErrorSource::Downstream;
         let mut answered = false;
         if may_answer && let Ok(Answer { header, body }) = Answer::new(&refusal) {
             // A client that has gone meanwhile hears nothing, and needs nothing.

@@ -1,43 +1,34 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp as _, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use tokio::time::{Instant, Sleep};
 
-use super::body::{BodyBudget, HeldBody, broken_off, read_body};
+use super::body::{BodyBudget, HeldBody, read_body};
 use super::client::client;
 use super::connection::HeadWatch;
 use super::forward::{Forwarder, Handoff};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
+use super::turn::turn;
 use super::wire::check_wire;
-use crate::gate::admission::{Admitted, BodyRule, RequestHead, shown};
+use crate::gate::admission::{Admitted, BodyRule, RequestHead};
 use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
 use crate::gate::{Gate, Permit, Refusal, Rejection};
 use crate::notary::{Answer, KeyServer, KeyServerError, Question};
-
-/// Most concurrent streams of one HTTP/2 connection; pingora's default, named here because each may
-/// hold a body.
-const H2_STREAMS_MAX: u32 = 100;
-
-/// Largest decoded header list of one HTTP/2 request in bytes: as much as admission lets through.
-const H2_HEADER_LIST_BYTES_MAX: u32 = 65_536;
 
 /// When to try again after there was no memory for an answer: about as long as the readers of others
 /// take.
@@ -55,6 +46,8 @@ pub struct ClientTimeouts {
     pub body: Duration,
     /// For an idle connection.
     pub idle: Duration,
+    /// For requests in flight after the order to stop.
+    pub drain: Duration,
 }
 
 /// What all connections share.
@@ -75,27 +68,18 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
 }
 
-/// One connection of a client.
-pub struct ClientConnection {
-    gateway: Arc<Gateway>,
-    peer: SocketAddr,
-    tls: bool,
-    /// Tells of heads on HTTP/1.1; HTTP/2 heads are complete when they get here.
-    watch: Option<Arc<HeadWatch>>,
-    /// The end of an idle time, kept from one request to the next: a timer that is moved on costs
-    /// nothing, a new one does.
-    idle: Mutex<Option<Pin<Box<Sleep>>>>,
-    options: HttpServerOptions,
-}
+/// The gateway of the settings in force. Each request takes it once and stays with it.
+pub type CurrentGateway = Arc<ArcSwap<Gateway>>;
 
-/// What came of waiting for a head.
-enum Head {
-    /// It is complete.
-    Complete,
-    /// The client left or stayed idle; there is nothing to answer.
-    None,
-    /// It cannot be served.
-    Refused(Refusal),
+/// One request, under the settings that were in force when its head was complete.
+pub(super) struct Exchange<'a> {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) peer: SocketAddr,
+    pub(super) tls: bool,
+    /// Tells of heads on HTTP/1.1.
+    pub(super) watch: Option<&'a HeadWatch>,
+    /// Whether the connection is to end.
+    pub(super) stopping: &'a ShutdownWatch,
 }
 
 /// What is to become of a request.
@@ -114,45 +98,31 @@ enum Cleared {
     },
 }
 
-impl ClientConnection {
-    /// A connection from `peer`. `watch` is given for HTTP/1.1.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        peer: SocketAddr,
-        tls: bool,
-        watch: Option<Arc<HeadWatch>>,
-    ) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(gateway.timeouts.idle);
-        Self { gateway, peer, tls, watch, idle: Mutex::default(), options }
+impl Exchange<'_> {
+    /// Answers a head that cannot be served, and ends the connection.
+    pub(super) async fn refuse_head(&self, mut session: ServerSession, refusal: Refusal) {
+        let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
+        // What follows on the connection cannot be told from the rest of this request.
+        session.set_keepalive(None);
+        // Whoever sent this may not be listening; the record says what happened.
+        let _gone = refuse(&mut session, &refusal).await;
+        record.refused(refusal);
+        session.shutdown().await;
     }
 
-    async fn serve(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        match self.read_head(&mut session, shutdown).await {
-            Head::Complete => {}
-            Head::None => return abandon(session).await,
-            Head::Refused(refusal) => {
-                let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
-                // What follows on the connection cannot be told from the rest of this request.
-                session.set_keepalive(None);
-                // Whoever sent this may not be listening; the record says what happened.
-                let _gone = refuse(&mut session, &refusal).await;
-                record.refused(refusal);
-                session.shutdown().await;
-                return None;
-            }
-        }
-        self.bound_session(&mut session, *shutdown.borrow());
+    /// Serves a request whose head is complete.
+    pub(super) async fn serve(&self, mut session: ServerSession) -> Option<ReusedHttpStream> {
+        self.bound_session(&mut session);
         let head = session.req_header();
         let client = client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
         let http = if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
         let mut record = self.record(client.address, http);
         record.method(&head.method);
-        match self.clear(&mut session, &mut record).await {
+        let cleared = self.clear(&mut session, &mut record).await;
+        if *self.stopping.borrow() {
+            session.set_keepalive(None);
+        }
+        match cleared {
             Ok(Cleared::Forward { permit, body, lesson }) => {
                 let length = body.as_ref().map(|body| body.bytes.len());
                 let handoff = Handoff::new(permit, client, length, lesson, record);
@@ -166,6 +136,7 @@ impl ClientConnection {
                     session.set_keepalive(None);
                 }
                 let answered = refuse(&mut session, &refusal).await;
+                self.gateway.gate.note(&refusal, record.client);
                 record.refused(refusal);
                 if answered.is_err() {
                     return None;
@@ -179,66 +150,13 @@ impl ClientConnection {
         Record::begin(Arc::clone(&self.gateway.metrics), client, http)
     }
 
-    /// Hop 1: waits for a head, idle for a while before its first byte, within one deadline from
-    /// there to its last.
-    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Head {
-        let Some(watch) = &self.watch else { return Head::Complete };
-        watch.expect_head();
-        let mut shutdown = shutdown.clone();
-        let timeouts = self.gateway.timeouts;
-        let mut idle = self.idle_from_now();
-        let overdue = async {
-            tokio::select! {
-                biased;
-                () = watch.first_byte() => {}
-                () = &mut idle => return None,
-                _ = shutdown.wait_for(|stopping| *stopping) => {
-                    // A head that has begun is still served.
-                    if !watch.has_begun() {
-                        return None;
-                    }
-                }
-            }
-            tokio::time::sleep(timeouts.head).await;
-            Some(Refusal::new(
-                Rejection::HeadTimeout,
-                format_args!("not complete after {:?}", timeouts.head),
-            ))
-        };
-        let head = tokio::select! {
-            biased;
-            read = session.read_request() => match read {
-                Ok(true) => Head::Complete,
-                Ok(false) => Head::None,
-                Err(_) if !watch.has_begun() => Head::None,
-                Err(error) => refuse_head(&error),
-            },
-            overdue = overdue => overdue.map_or(Head::None, Head::Refused),
-        };
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
-        head
-    }
-
-    /// The connection's timer, which is to go off after an idle time from now on.
-    fn idle_from_now(&self) -> Pin<Box<Sleep>> {
-        let end = Instant::now() + self.gateway.timeouts.idle;
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept {
-            None => Box::pin(tokio::time::sleep_until(end)),
-            Some(mut idle) => {
-                idle.as_mut().reset(end);
-                idle
-            }
-        }
-    }
-
     /// Sets pingora's own per-session bounds, which it forgets or leaves open from one request to
     /// the next.
-    fn bound_session(&self, session: &mut ServerSession, stopping: bool) {
+    fn bound_session(&self, session: &mut ServerSession) {
         let timeouts = self.gateway.timeouts;
         // HTTP/1.0 has no chunks: an answer of unknown length ends with the connection.
         let is_http10 = session.req_header().version == Version::HTTP_10;
-        if stopping || is_http10 {
+        if *self.stopping.borrow() || is_http10 {
             session.set_keepalive(None);
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
@@ -254,7 +172,7 @@ impl ClientConnection {
         session: &mut ServerSession,
         record: &mut Record,
     ) -> Result<Cleared, Refusal> {
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch {
             check_wire(watch, session)?;
         }
         let gate = &self.gateway.gate;
@@ -297,6 +215,7 @@ impl ClientConnection {
         let examined = match judged {
             Err(refusal) => Err(refusal),
             Ok(judged) => {
+                record.hold(turn(session, gate, &judged.permit).await?);
                 let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }
@@ -360,8 +279,8 @@ impl ClientConnection {
         let body =
             read_body(session, admitted.body, &gateway.budget, gateway.timeouts.body).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
-        if chunked && self.watch.as_ref().is_some_and(|watch| watch.has_broken_chunk()) {
-            return Err(Refusal::new(Rejection::RequestMalformed, "the size of a chunk"));
+        if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
+            return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
         Ok(body)
     }
@@ -375,8 +294,8 @@ impl ClientConnection {
     ) -> Option<ReusedHttpStream> {
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
         let (custom, slot) = match body {
-            Some(body) => Handed::lend(session, body),
-            None => Handed::lend_streaming(session),
+            Some(body) => Handed::lend(session, body, self.stopping.clone()),
+            None => Handed::lend_streaming(session, self.stopping.clone()),
         };
         // The proxy itself is never told to stop: a request that is here is finished.
         let (_keep, never) = tokio::sync::watch::channel(false);
@@ -451,12 +370,6 @@ const fn leaves_out_of_step(rejection: Rejection) -> bool {
     )
 }
 
-fn refuse_head(error: &pingora::Error) -> Head {
-    let rejection = broken_off(error, Rejection::HeadTimeout);
-    let text = shown(error.etype().as_str().as_bytes());
-    Head::Refused(Refusal::new(rejection, text))
-}
-
 /// Ends a session whose answer is complete; the connection may serve the next request.
 async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
     if session.get_keepalive().is_some() {
@@ -468,29 +381,8 @@ async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 
-async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
+/// Ends a session whose answer is not, or that is to have none.
+pub(super) async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
     session.shutdown().await;
     None
-}
-
-#[async_trait]
-impl HttpServerApp for ClientConnection {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.serve(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_concurrent_streams(H2_STREAMS_MAX);
-        options.max_header_list_size(H2_HEADER_LIST_BYTES_MAX);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }

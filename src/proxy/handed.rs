@@ -18,6 +18,7 @@ use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
+use pingora::server::ShutdownWatch;
 use pingora::{ErrorType, Result};
 
 use super::body::HeldBody;
@@ -42,23 +43,43 @@ pub struct Handed {
     real: ServerSession,
     body: Body,
     slot: Slot,
+    /// Whether the connection is to end: the answer says so.
+    stopping: ShutdownWatch,
 }
 
 impl Handed {
     /// Lends `session` with a body that was read whole; it comes back through the slot.
-    pub fn lend(session: ServerSession, body: HeldBody) -> (Box<dyn CustomSession>, Slot) {
-        Self::boxed(session, Body::Held { body, sent: 0 })
+    pub fn lend(
+        session: ServerSession,
+        body: HeldBody,
+        stopping: ShutdownWatch,
+    ) -> (Box<dyn CustomSession>, Slot) {
+        Self::boxed(session, Body::Held { body, sent: 0 }, stopping)
     }
 
     /// Lends `session` with its body still to come.
-    pub fn lend_streaming(session: ServerSession) -> (Box<dyn CustomSession>, Slot) {
-        Self::boxed(session, Body::Streamed)
+    pub fn lend_streaming(
+        session: ServerSession,
+        stopping: ShutdownWatch,
+    ) -> (Box<dyn CustomSession>, Slot) {
+        Self::boxed(session, Body::Streamed, stopping)
     }
 
-    fn boxed(real: ServerSession, body: Body) -> (Box<dyn CustomSession>, Slot) {
+    fn boxed(
+        real: ServerSession,
+        body: Body,
+        stopping: ShutdownWatch,
+    ) -> (Box<dyn CustomSession>, Slot) {
         let slot = Slot::default();
-        let handed = Self { real, body, slot: Arc::clone(&slot) };
+        let handed = Self { real, body, slot: Arc::clone(&slot), stopping };
         (Box::new(handed), slot)
+    }
+
+    /// Before a head is written: whether the client is told that the connection ends.
+    fn settle_keepalive(&mut self) {
+        if *self.stopping.borrow() {
+            self.real.set_keepalive(None);
+        }
     }
 }
 
@@ -124,11 +145,13 @@ impl CustomSession for Handed {
     }
 
     async fn write_response_header(&mut self, resp: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.settle_keepalive();
         self.real.write_response_header(resp).await?;
         if end { self.real.finish_body().await } else { Ok(()) }
     }
 
     async fn write_response_header_ref(&mut self, resp: &ResponseHeader, end: bool) -> Result<()> {
+        self.settle_keepalive();
         self.real.write_response_header_ref(resp).await?;
         if end { self.real.finish_body().await } else { Ok(()) }
     }
@@ -142,6 +165,7 @@ impl CustomSession for Handed {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.settle_keepalive();
         self.real.response_duplex_vec(tasks).await
     }
 

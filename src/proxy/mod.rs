@@ -10,6 +10,7 @@
 pub mod body;
 pub mod chunks;
 pub mod client;
+pub mod client_connection;
 pub mod connection;
 pub mod forward;
 pub mod frames;
@@ -21,4 +22,5 @@ pub mod metrics;
 pub mod record;
 pub mod respond;
 pub mod tls;
+mod turn;
 mod wire;

@@ -9,7 +9,9 @@ use tracing::{info, warn};
 
 use super::metrics::ProxyMetrics;
 use crate::gate::admission::{Admitted, Claim, shown};
+use crate::gate::limits::Place;
 use crate::gate::metrics::{GateMetrics, Stage, Verdict};
+use crate::gate::quiet::Quiet;
 use crate::gate::route::Endpoint;
 use crate::gate::{Refusal, Rejection};
 
@@ -20,6 +22,20 @@ pub struct Metrics {
     pub gate: GateMetrics,
     /// The shell's.
     pub proxy: ProxyMetrics,
+    /// Which refusals have a line.
+    pub lines: Arc<RefusalLines>,
+}
+
+/// Lines about refusals by reason, and whether observe mode held them back.
+pub type RefusalLines = Quiet<(Rejection, bool)>;
+
+/// Lines about refusals, limited at first; how many were left out is a line too.
+pub fn refusal_lines() -> Arc<RefusalLines> {
+    Quiet::new(|(rejection, is_observed), lines| {
+        let verdict = if is_observed { "observed" } else { "refused" };
+        let reason = rejection.code();
+        info!(target: "fedgate::access", verdict, reason, lines, "more of these, left out");
+    })
 }
 
 /// One request, from its complete head to the end of its response.
@@ -39,6 +55,7 @@ pub struct Record {
     observed: Option<Refusal>,
     homeserver_status: Option<u16>,
     answered: bool,
+    place: Option<Place>,
 }
 
 impl Record {
@@ -60,6 +77,7 @@ impl Record {
             observed: None,
             homeserver_status: None,
             answered: false,
+            place: None,
         }
     }
 
@@ -78,6 +96,11 @@ impl Record {
         if let Claim::Signed(credentials) = &admitted.claim {
             self.origin = Some(credentials.origin.to_string());
         }
+    }
+
+    /// Holds the request's place at the homeserver until its end.
+    pub fn hold(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     /// Notes the end of a stage.
@@ -127,6 +150,16 @@ impl Record {
         }
     }
 
+    /// Whether there is to be a line. What was refused may be many.
+    fn has_line(&self, verdict: Verdict) -> bool {
+        let kind = match verdict {
+            Verdict::Allowed | Verdict::Answered => return true,
+            Verdict::Observed(rejection) => (rejection, true),
+            Verdict::Refused(rejection) => (rejection, false),
+        };
+        self.metrics.lines.lets_through(kind)
+    }
+
     fn log(&self, verdict: Verdict, took: Duration) {
         let detail = self.refusal.as_ref().or(self.observed.as_ref()).map(|r| r.detail.as_str());
         let status = match &self.refusal {
@@ -168,6 +201,9 @@ impl Record {
 /// uncounted, the end is the drop.
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.refusal.is_none() {
+            self.refusal = Some(Refusal::new(Rejection::InternalError, "a panic"));
+        }
         let (verdict, took) = (self.verdict(), self.started.elapsed());
         self.metrics.proxy.in_flight.dec();
         self.metrics.proxy.request_took(took);
@@ -175,6 +211,8 @@ impl Drop for Record {
         if let (Verdict::Observed(rejection), Some(status)) = (verdict, self.homeserver_status) {
             self.metrics.gate.observed(rejection, matches!(status, 400 | 401 | 403));
         }
-        self.log(verdict, took);
+        if self.has_line(verdict) {
+            self.log(verdict, took);
+        }
     }
 }

@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
-use crate::gate::Refusal;
+use crate::gate::{Refusal, Rejection};
 
 /// The answer to a refusal: a Matrix error (R7).
 pub struct Answer {
@@ -30,6 +30,9 @@ impl Answer {
             text = format!("{text}: {}", refusal.detail);
         }
         object.insert("error".into(), text.into());
+        if let (Rejection::RateLimited, Some(after)) = (rejection, refusal.retry_after) {
+            object.insert("retry_after_ms".into(), whole_milliseconds(after).into());
+        }
         let body = Bytes::from(serde_json::Value::Object(object).to_string());
         let mut header = ResponseHeader::build(rejection.status(), Some(4))?;
         header.insert_header(CONTENT_TYPE, "application/json")?;
@@ -39,6 +42,11 @@ impl Answer {
         }
         Ok(Self { header, body })
     }
+}
+
+/// The same as the specification has it in the body, rounded up too.
+fn whole_milliseconds(after: Duration) -> u64 {
+    u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// `Retry-After` in whole seconds, rounded up: never "now" when it is not.
@@ -68,7 +76,6 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Rejection;
 
     #[test]
     fn r7_every_refusal_is_a_matrix_error() {

@@ -1,7 +1,7 @@
 //! TLS for the listener: HTTP/1.1 and HTTP/2 by ALPN, certificate files read again when they change.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -40,22 +40,44 @@ pub enum TlsError {
 /// The current certificate, and the files it came from.
 #[derive(Debug)]
 pub struct Certificate {
+    current: ArcSwap<Loaded>,
+    /// Held while it is replaced.
+    replacing: Mutex<()>,
+}
+
+/// A certificate that was read and can be used.
+#[derive(Debug)]
+pub struct Loaded {
     files: TlsFiles,
-    current: ArcSwap<CertifiedKey>,
-    /// The files' state when they were read first: a change right after that is not missed.
-    loaded: Stamps,
+    key: Arc<CertifiedKey>,
+    /// The files' state before they were read: a change right after that is not missed.
+    stamps: Stamps,
 }
 
 /// Time of change and length of both files. The length tells a half-written file from a whole one
 /// where the clock of the file system is too coarse to.
 type Stamps = [Option<(SystemTime, u64)>; 2];
 
+impl Loaded {
+    /// Reads certificate and key.
+    pub fn read(files: TlsFiles) -> Result<Self, TlsError> {
+        let stamps = stamps(&files);
+        let key = Arc::new(read(&files)?);
+        Ok(Self { files, key, stamps })
+    }
+}
+
 impl Certificate {
     /// Reads certificate and key.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let loaded = stamps(&files);
-        let current = ArcSwap::from_pointee(read(&files)?);
-        Ok(Arc::new(Self { files, current, loaded }))
+        let current = ArcSwap::from_pointee(Loaded::read(files)?);
+        Ok(Arc::new(Self { current, replacing: Mutex::default() }))
+    }
+
+    /// From now on this one is used.
+    pub fn replace(&self, loaded: Loaded) {
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.store(Arc::new(loaded));
     }
 
     /// The TLS settings that always use the current certificate.
@@ -63,7 +85,7 @@ impl Certificate {
         let resolver = Arc::clone(self);
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| self.unusable(&error))?
+            .map_err(|error| unusable(&self.current.load().files, &error))?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -72,42 +94,43 @@ impl Certificate {
 
     /// Reads the files again. On an error the last good certificate stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(read(&self.files)?));
+        let _turn = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.current.load().files.clone();
+        self.current.store(Arc::new(Loaded::read(files)?));
         Ok(())
     }
 
     /// Looks at the files at this interval, and reloads when one has changed. Runs for ever. Polling
     /// sees what a directory watch misses: swapped links, network file systems, mounted secrets.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
-        let mut seen = self.loaded;
+        let mut failed = None;
         loop {
             tokio::time::sleep(interval).await;
+            let current = self.current.load_full();
             // A mounted file system may take its time.
-            let files = self.files.clone();
+            let files = current.files.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || stamps(&files)).await else {
                 continue;
             };
-            if now == seen {
+            if now == current.stamps || failed == Some(now) {
                 continue;
             }
-            seen = now;
             match self.reload() {
-                Ok(()) => info!(file = %self.files.certificate.display(), "certificate reloaded"),
+                Ok(()) => {
+                    info!(file = %current.files.certificate.display(), "certificate reloaded")
+                }
                 Err(error) => {
+                    failed = Some(now);
                     error!(%error, "certificate not reloaded; the last good one stays in use");
                 }
             }
         }
     }
-
-    fn unusable(&self, cause: &dyn std::fmt::Display) -> TlsError {
-        unusable(&self.files, cause)
-    }
 }
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(Arc::clone(&self.current.load().key))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fedgate keys`, with and without a fedgate that runs.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
@@ -222,6 +222,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let metrics = metrics(&self.admin);
+            assert!(metrics.contains("\nfedgate_panics_total 0\n"), "{metrics}");
+        }
         self.child.kill().expect("it runs");
         self.child.wait().expect("it has run");
     }
@@ -298,4 +302,14 @@ fn what_cannot_be_done_says_why() {
     let output = fedgate(&["keys", "rules", "--config", &memory]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(said.contains("no fedgate runs"), "{said}");
+}
+
+/// What `/metrics` answers there.
+fn metrics(admin: &str) -> String {
+    let mut client = std::net::TcpStream::connect(admin).expect("it listens");
+    let request = b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    client.write_all(request).expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    answer
 }

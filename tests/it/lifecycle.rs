@@ -85,8 +85,34 @@ async fn stopping_lets_requests_end_and_takes_no_new_ones() {
     holding.release.notify_one();
     let answer = within("the answer", client.answer()).await.expect("an answer");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]));
+    assert_eq!(answer.headers["connection"], "close", "the order came before the answer");
     assert!(within("the end of the connection", client.is_closed()).await);
     within("the end of the gate", gate.stop()).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_may_be_used_once_more_after_a_handover() {
+    let homeserver = Homeserver::start().await;
+    let gate = Gate::start(&homeserver).await;
+    let address = gate.address;
+    let mut idle = Client::plain(address).await;
+    let answer = idle.request("GET", VERSION, &[], None).await;
+    assert_eq!(
+        (answer.status, &answer.headers["connection"]),
+        (200, &"keep-alive".parse().unwrap())
+    );
+
+    let ending = tokio::spawn(gate.hand_over());
+    within("the end of listening", async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let answer = within("an answer", idle.request("GET", VERSION, &[], None)).await;
+    assert_eq!((answer.status, &answer.headers["connection"]), (200, &"close".parse().unwrap()));
+    assert!(within("the end of the connection", idle.is_closed()).await);
+    within("the end of the gate", ending).await.unwrap();
 }
 
 #[tokio::test]
@@ -129,7 +155,7 @@ async fn draining_takes_no_longer_than_it_may() {
 }
 
 /// Greets every TLS client until the test ends.
-async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
+pub async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
     let acceptor = certificate.acceptor().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -145,7 +171,7 @@ async fn greet(certificate: &Arc<Certificate>) -> std::net::SocketAddr {
     address
 }
 
-async fn is_from(ca: &[u8], address: std::net::SocketAddr) -> bool {
+pub async fn is_from(ca: &[u8], address: std::net::SocketAddr) -> bool {
     within("a handshake", tls_stream(address, ca, b"http/1.1")).await.is_ok()
 }
 

@@ -15,17 +15,23 @@
 
 mod admin;
 mod bodies;
+mod corpus;
 mod deadlines;
 mod events;
+mod faults;
 mod forwarding;
 mod framing;
 mod keys;
 mod lifecycle;
+mod limits;
 mod mutations;
 mod notary;
 mod observe;
+mod panics;
 mod policy;
 mod rejections;
+mod reload;
+mod restart;
 mod smoke;
 mod streaming;
 mod support;

@@ -420,6 +420,11 @@ async fn the_homeservers_document_is_kept_while_it_is_down() {
     }
     assert_eq!(times_asked(), 2, "and not with every request");
     assert_eq!(gate.metric("fedgate_own_keys_renewals_total{result=\"failed\"}").await, 1.0);
+    // Also under new settings.
+    gate.reload(|text| text.replace("[listen]\n", "[listen]\nother_paths = \"forward\"\n"))
+        .await
+        .unwrap();
+    assert_eq!(get(&gate, "/_matrix/key/v2/server").await.body, kept);
     gate.stop().await;
 
     // Also after a restart.

@@ -25,6 +25,7 @@ const OBSERVE: GateOptions = GateOptions {
     listen: "",
     names: "",
     homeserver: None,
+    clock: None,
     key_server: "",
     token_file: None,
 };
@@ -38,6 +39,7 @@ const FORWARD: GateOptions = GateOptions {
     listen: "other_paths = \"forward\"",
     names: "",
     homeserver: None,
+    clock: None,
     key_server: "",
     token_file: None,
 };

@@ -151,7 +151,11 @@ fn check(answer: &Answer, rejection: Rejection, context: &str) {
     if let Some((_, detail)) = details.iter().find(|(of, _)| *of == rejection) {
         text.push_str(&format!(": {detail}"));
     }
-    let told = json!({ "errcode": rejection.errcode(), "error": text });
+    let mut told = json!({ "errcode": rejection.errcode(), "error": text });
+    if rejection == Rejection::RateLimited {
+        told["retry_after_ms"] = answer.json()["retry_after_ms"].clone();
+        assert!(told["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{context}");
+    }
     assert_eq!(answer.json(), told, "{context}");
     assert_eq!(answer.headers["content-type"], "application/json", "{context}");
     let retry_after = answer.headers.get("retry-after").map(|v| v.to_str().unwrap());

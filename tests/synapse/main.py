@@ -210,6 +210,8 @@ class World:
         status = process.stop()
         if status != 0:
             raise AssertionError(f"{process.name} ended with status {status}")
+        if panics := process.panics():
+            raise AssertionError(f"{process.name} has panicked: {panics}")
 
     def restart(self, homeserver: Homeserver, changes: dict) -> None:
         """Starts a homeserver that was stopped, with these settings changed."""
@@ -245,6 +247,7 @@ def _stop(report: Report, processes: list[Process]) -> None:
         status = process.stop()
         if status != 0:
             problems.append(f"{process.name} ended with status {status}")
+        problems += [f"{process.name} has panicked: {line}" for line in process.panics()]
     report.check("every server ran to the end and stopped cleanly", problems)
 
 

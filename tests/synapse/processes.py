@@ -82,6 +82,10 @@ class Process:
         with self._news:
             return list(self._lines)
 
+    def panics(self) -> list[str]:
+        """The lines in which fedgate tells of a panic."""
+        return [line for line in self.lines() if '"fedgate::panics"' in line]
+
     def wait_line(self, wanted: Callable[[str], bool], seconds: float) -> bool:
         """Whether such a line was logged, before now or within this time."""
         deadline = time.monotonic() + seconds

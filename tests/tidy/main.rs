@@ -13,6 +13,7 @@
 )]
 
 mod documents;
+mod faults;
 mod imports;
 mod metrics;
 mod sizes;

@@ -1,6 +1,7 @@
 //! The settings themselves.
 
 use super::Default::{Required, Unset, Value};
+use super::limits::LIMITS;
 use super::policy::POLICY;
 use super::{Kind, Opt, Section};
 
@@ -94,6 +95,14 @@ const LISTEN: Section = Section {
             Value(r#""refuse""#),
             "What happens to paths outside federation, such as the client API: \"refuse\" answers\n\
              404, \"forward\" passes them on unverified (for a port shared with clients).",
+        ),
+        option(
+            "handover",
+            Kind::Text,
+            Unset(r#""/run/fedgate/handover.sock""#),
+            "A unix socket over which a fedgate that starts takes over from the one that serves: its\n\
+             listening sockets, its file of keys. No request is lost; the old one ends once its own\n\
+             are answered, and goes on if the new one cannot start. SIGUSR2 starts the new one.",
         ),
     ],
 };
@@ -410,73 +419,6 @@ const ADMIN: Section = Section {
     ],
 };
 
-const LIMITS: Section = Section {
-    name: "limits",
-    repeated: false,
-    doc: "Bounds. Sizes are bytes, or texts such as \"12.5 MiB\"; times are texts such as \"90s\", \"5m\".",
-    options: &[
-        option(
-            "body_bytes_max",
-            Kind::Size,
-            Value("13107200"),
-            "Largest request body; a larger one is answered 413. The default, 12.5 MiB, is the most\n\
-             Synapse takes.",
-        ),
-        option(
-            "buffered_bytes_max",
-            Kind::Size,
-            Value(r#""256 MiB""#),
-            "All request bodies held at one time: each is held whole until it is verified. Beyond\n\
-             that, requests are answered 503. At least body_bytes_max.",
-        ),
-        option(
-            "connections_max",
-            Kind::Count,
-            Value("4096"),
-            "Connections from other servers at one time. The process's limit on open files must be\n\
-             at least twice as high.",
-        ),
-        option(
-            "head_timeout",
-            Kind::Text,
-            Value(r#""10s""#),
-            "Total time for a request's head to arrive.",
-        ),
-        option(
-            "body_timeout",
-            Kind::Text,
-            Value(r#""60s""#),
-            "Total time for a request's body to arrive.",
-        ),
-        option(
-            "idle_timeout",
-            Kind::Text,
-            Value(r#""120s""#),
-            "How long a connection without a request is kept. Synapse closes its own after 120 s.",
-        ),
-        option(
-            "homeserver_connect_timeout",
-            Kind::Text,
-            Value(r#""5s""#),
-            "Time for a connection to the homeserver to be made.",
-        ),
-        option(
-            "homeserver_io_timeout",
-            Kind::Text,
-            Value(r#""5m""#),
-            "Time for the homeserver to start its answer, or to send or take the next bytes. It is\n\
-             long on purpose: a join to a large room or a media download may keep it busy for\n\
-             minutes, and a request cut off here is only sent again.",
-        ),
-        option(
-            "drain_timeout",
-            Kind::Text,
-            Value(r#""30s""#),
-            "Time for requests in flight to end after SIGTERM.",
-        ),
-    ],
-};
-
 const LOG: Section = Section {
     name: "log",
     repeated: false,
@@ -495,6 +437,13 @@ const LOG: Section = Section {
             Value(r#""info""#),
             "How much: \"error\", \"warn\", \"info\", \"debug\" or \"trace\", also by module, as in\n\
              \"info,fedgate::keys=debug\".",
+        ),
+        option(
+            "refusals",
+            Kind::Text,
+            Value(r#""limited""#),
+            "\"all\" writes a line for each refusal and each bad event. \"limited\" writes one a second\n\
+             for each reason once there are many, and how many were left out. The metrics count all.",
         ),
     ],
 };

@@ -34,7 +34,7 @@ error: unknown setting adress in [listen]
    |
  4 | adress = "0.0.0.0:8448"
    | ^^^^^^
-   = help: did you mean address? known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths
+   = help: did you mean address? known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths, handover
 "#,
     );
 }
@@ -53,7 +53,7 @@ error: unknown setting server_name in [listen]
    |
  3 | server_name = "example.org"
    | ^^^^^^^^^^^
-   = help: server_name belongs at the top of the file, before the first [section]; known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths
+   = help: server_name belongs at the top of the file, before the first [section]; known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths, handover
 
 error: server_name is not set
   --> fedgate.toml
@@ -223,7 +223,7 @@ error: unknown setting trusted_proxy in [listen]
    |
  6 | trusted_proxy = ["10.0.0.0/8"]
    | ^^^^^^^^^^^^^
-   = help: did you mean trusted_proxies? known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths
+   = help: did you mean trusted_proxies? known here: address, tls_certificate, tls_private_key, trusted_proxies, other_paths, handover
 
 error: limits.body_bytes_max = "12 monkeys": it is not a size
   --> fedgate.toml:9:18

@@ -1,6 +1,6 @@
 //! What is refused before any key is looked up.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::*;
 
@@ -183,6 +183,55 @@ fn b13_connection_may_not_name_other_headers() {
         let rejection = refusal("GET", EVENT, &[("connection", value)]);
         assert_eq!(rejection, Rejection::HeaderMissing, "{value}");
     }
+}
+
+#[test]
+fn b12_no_trailer_is_announced_that_would_count() {
+    for value in ["authorization", "X-Checksum, Host", "x_fedgate_origin", "x y", "", "te"] {
+        let rejection = refusal("GET", EVENT, &[("trailer", value)]);
+        assert_eq!(rejection, Rejection::RequestMalformed, "{value}");
+    }
+    let rejection = refusal("GET", EVENT, &[("trailer", "X-Checksum , server-timing")]);
+    assert_eq!(rejection, Rejection::HeaderMissing);
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    for value in
+        ["a:b", "a:1:2", "a:123456", "[::1", "::1]", "[::1]a", "a[::1]", "[g]", "a,b", "a/"]
+    {
+        let rejection = refusal("GET", EVENT, &[("host", value)]);
+        assert_eq!(rejection, Rejection::RequestMalformed, "{value}");
+    }
+    for value in ["a", "a_b.example:8448", "127.0.0.1:1", "[::1]", "[2001:db8::1.2.3.4]:443", ""] {
+        let rejection = refusal("GET", EVENT, &[("host", value)]);
+        assert_eq!(rejection, Rejection::HeaderMissing, "{value}");
+    }
+}
+
+#[test]
+fn r33_a_body_is_json_whatever_its_type_unless_that_is_read_another_way() {
+    let put = |types: &[&str]| {
+        let mut headers = with_auth(&[HEADER]);
+        headers.extend(types.iter().map(|value| ("content-type", *value)));
+        try_admit("PUT", SEND, &headers).map(|_| ())
+    };
+    for fine in ["application/json; charset=UTF-8", "text/plain", "a/b;charset=\"utf-8\"", "x", ""]
+    {
+        assert_eq!(put(&[fine]), Ok(()), "{fine}");
+    }
+    for odd in [
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json, multipart/form-data",
+    ] {
+        assert_eq!(put(&[odd]), Err(Rejection::ContentEncoding), "{odd}");
+    }
+    let two = ["application/json", "application/json"];
+    assert_eq!(put(&two), Err(Rejection::ContentEncoding));
+    assert_eq!(put(&[]), Ok(()));
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub use self::lesson::Lesson;
 use self::metrics::{Check, CheckOutcome, EventMetrics, version_label};
 use self::rooms::{Authority, RoomVersions, Standing};
 use super::admission::shown;
+use super::quiet::Quiet;
 use super::rejection::{Refusal, Rejection};
 use super::route::Endpoint;
 use crate::config::{Events, EventsMode};
@@ -59,8 +60,9 @@ pub struct Examiner {
     keyring: Keyring,
     rooms: Arc<RoomVersions>,
     asker: Option<RoomAsker>,
-    hot_keys: HotKeys,
+    hot_keys: Arc<HotKeys>,
     metrics: EventMetrics,
+    quiet: Option<Arc<Quiet<Check>>>,
 }
 
 /// A verified request.
@@ -100,8 +102,35 @@ impl Examiner {
     ) -> Option<Self> {
         let rooms = Arc::new(RoomVersions::new(settings.rooms_max));
         let is_on = settings.mode != EventsMode::Off;
-        let hot_keys = HotKeys::new(HotKeys::BYTES_MAX);
-        is_on.then_some(Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics })
+        let hot_keys = Arc::new(HotKeys::new(HotKeys::BYTES_MAX));
+        let quiet = None;
+        let examiner =
+            Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics, quiet };
+        is_on.then_some(examiner)
+    }
+
+    /// The same, with a line for each bad event only as long as they are few.
+    #[must_use]
+    pub fn with_limited_lines(mut self) -> Self {
+        self.quiet = Some(Quiet::new(|check: Check, lines| {
+            let check = check.label();
+            tracing::warn!(target: "fedgate::events", check, lines, "more of these, left out");
+        }));
+        self
+    }
+
+    fn has_line(&self, check: Check) -> bool {
+        self.quiet.as_ref().is_none_or(|quiet| quiet.lets_through(check))
+    }
+
+    /// Knows of rooms and keys what `previous` knows.
+    #[must_use]
+    pub fn remembering(mut self, previous: &Self) -> Self {
+        if self.settings.rooms_max == previous.settings.rooms_max {
+            self.rooms = Arc::clone(&previous.rooms);
+        }
+        self.hot_keys = Arc::clone(&previous.hot_keys);
+        self
     }
 
     /// Looks at a request.
@@ -197,7 +226,7 @@ impl Examiner {
             EduVerdict::Malformed => (CheckOutcome::Bad, Some("it is malformed".to_owned()), false),
         };
         self.metrics.checked(Check::EduOrigin, outcome, "");
-        if let Some(detail) = detail {
+        if let Some(detail) = detail.filter(|_| self.has_line(Check::EduOrigin)) {
             let check = Check::EduOrigin.label();
             tracing::warn!(target: "fedgate::events", %origin, check, detail, "bad EDU");
         }
@@ -329,7 +358,9 @@ impl Examiner {
         }
         let Some(check) = last else { return };
         self.metrics.checked(check, CheckOutcome::Bad, version);
-        if let Outcome::Bad(_, detail) = &finding.outcome {
+        if let Outcome::Bad(_, detail) = &finding.outcome
+            && self.has_line(check)
+        {
             let id = |id: &Option<String>| id.as_deref().map(|id| shown(id.as_bytes()));
             tracing::warn!(
                 target: "fedgate::events",

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use self::lists::Reading;
 use self::metrics::PolicyMetrics;
+use super::quiet::Quiet;
 use super::route::Endpoint;
 use super::{Refusal, Rejection};
 use crate::clock::Clock;
@@ -36,6 +37,7 @@ pub struct Policy {
     interval: Duration,
     metrics: PolicyMetrics,
     clock: Arc<dyn Clock>,
+    quiet: Arc<Quiet<&'static str>>,
 }
 
 impl Policy {
@@ -63,6 +65,9 @@ impl Policy {
             interval: policy.files_interval,
             metrics,
             clock,
+            quiet: Quiet::new(|cause, lines| {
+                info!(target: "fedgate::policy", cause, lines, "more of these, left out");
+            }),
         })
     }
 
@@ -79,13 +84,15 @@ impl Policy {
         }
         if let Some(cause) = dry_run {
             self.metrics.tried(&cause);
-            info!(
-                target: "fedgate::policy",
-                %origin,
-                endpoint = endpoint.label(),
-                detail = %cause,
-                "would be refused"
-            );
+            if self.quiet.lets_through(cause.label()) {
+                info!(
+                    target: "fedgate::policy",
+                    %origin,
+                    endpoint = endpoint.label(),
+                    detail = %cause,
+                    "would be refused"
+                );
+            }
         }
         Ok(())
     }

@@ -32,6 +32,9 @@ const OVERLOADED: &str = "All of `limits.buffered_bytes_max` is in use by bodies
     for a notary's answers by those being read; the log line says which.";
 const POLICY_DENIED: &str =
     "By the rules of `[policy]`; the log line names the rule, its file and line.";
+const RATE_LIMITED: &str = "One client fails too often or asks too much, forges signatures in this origin's name, or \
+    the origin sends more than it has places for, all as `limits` says; or one network asks the \
+    notary for more than 100 servers a second. The log line says which.";
 const TARGET_REFUSED: &str = "Dot segments, empty segments, raw or broken escapes: routers disagree on such a \
     path, and a proxy that rewrites it breaks the signature.";
 const TRANSACTION_REFUSED: &str = "More than 50 PDUs or 100 EDUs, or no arrays of them; the answer says which. The \
@@ -51,7 +54,9 @@ impl Rejection {
             Self::BodyTimeout => "Slow or stuck sender; `limits.body_timeout` sets the bound.",
             Self::BodyTooLarge => "Over `limits.body_bytes_max`. No homeserver takes more.",
             Self::ClientGone => CLIENT_GONE,
-            Self::ContentEncoding => "Signatures cover plain JSON; nobody compresses requests.",
+            Self::ContentEncoding => {
+                "Signatures cover plain JSON; nobody compresses requests, and a form or another charset would be read as something else."
+            }
             Self::DestinationMismatch => DESTINATION_MISMATCH,
             Self::EventRefused => EVENT_REFUSED,
             Self::ExpectationUnsupported => "Only `100-continue` has a meaning in HTTP.",
@@ -76,7 +81,7 @@ impl Rejection {
             Self::OtherPath => OTHER_PATH,
             Self::Overloaded => OVERLOADED,
             Self::PolicyDenied => POLICY_DENIED,
-            Self::RateLimited => "One network asks the notary for more than 100 servers a second.",
+            Self::RateLimited => RATE_LIMITED,
             Self::RequestMalformed => "Broken HTTP: a scanner, or a broken proxy in front.",
             Self::TargetRefused => TARGET_REFUSED,
             Self::TransactionRefused => TRANSACTION_REFUSED,

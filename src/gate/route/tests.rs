@@ -109,6 +109,14 @@ fn b6_other_spellings_of_our_paths_never_pass_as_open_or_foreign() {
         "/_matrix/federation/%761/send/1",
         "/_matrix/federation/v1/%73end/1",
         "/.well-known/%6datrix/server",
+        "/_matrix/x/..;/federation/v1/send/1",
+        "/_matrix/x/%2e%2e;a=b/federation/v1/send/1",
+        "/_matrix/.;/federation/v1/send/1",
+        "/;/_matrix/federation/v1/send/1",
+        "/_matrix/federation%3f/v1/send/1",
+        "/_matrix/federation%23/v1/send/1",
+        "/_matrix/federation%20/v1/send/1",
+        "/_matrix%09/federation/v1/send/1",
     ] {
         assert_eq!(access("PUT", path), Err(Rejection::TargetRefused), "{path}");
     }

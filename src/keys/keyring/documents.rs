@@ -162,7 +162,7 @@ impl Inner {
     ) -> Renewed {
         let now = self.parts.clock.now();
         // Who has just failed, or shown all it has, is left alone for its time.
-        match self.floors.recall(server, now).await {
+        match self.shared.floors.recall(server, now).await {
             Some(Memory::Absent) => return Renewed::NothingNew,
             Some(Memory::Failed { .. }) => return Renewed::Not,
             None => {}
@@ -171,7 +171,7 @@ impl Inner {
             return Renewed::Not;
         }
         if let Some(client) = allowance.client {
-            let budget = if is_known { &self.notary_budget } else { &self.budget };
+            let budget = if is_known { &self.shared.notary_budget } else { &self.budget };
             if budget.take(client, 1).await.is_err() {
                 self.parts.metrics.first_seen_refused.inc();
                 return Renewed::Not;

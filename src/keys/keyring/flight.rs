@@ -66,7 +66,7 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut flights = self.inner.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.inner.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.remove(&self.server);
     }
 }
@@ -152,9 +152,9 @@ impl Inner {
             known
         };
         let (places, lane) = if quest.is_known {
-            (&self.known_places, KNOWN_LANE)
+            (&self.shared.known_places, KNOWN_LANE)
         } else {
-            (&self.first_seen_places, FIRST_SEEN_LANE)
+            (&self.shared.first_seen_places, FIRST_SEEN_LANE)
         };
         // Who waits for a place for longer could not be served in the time left.
         let boarding = deadline - self.parts.policy.fetch_timeout / 2;
@@ -181,7 +181,7 @@ impl Inner {
         let KeyringParts { cache, store, metrics, .. } = &self.parts;
         let (servers, bytes) = cache.size();
         metrics.cache_size(servers, bytes);
-        metrics.backoff_size(self.floors.size().await);
+        metrics.backoff_size(self.shared.floors.size().await);
         if let Some(store) = store {
             metrics.store_size(store.size());
         }
@@ -382,9 +382,9 @@ impl Inner {
             && unagreed.is_none()
         {
             if usable {
-                self.floors.succeeded(server).await;
+                self.shared.floors.succeeded(server).await;
             } else {
-                self.floors.absent(server, now).await;
+                self.shared.floors.absent(server, now).await;
             }
             if !findings.causes.is_empty() {
                 let causes = findings.causes.join("; ");
@@ -398,7 +398,7 @@ impl Inner {
         } else {
             Arc::from(findings.causes.join("; "))
         };
-        let retry_after = self.floors.failed(server, now, &causes).await;
+        let retry_after = self.shared.floors.failed(server, now, &causes).await;
         // The origin could not be asked just now, but the key has been seen retired, by others or
         // earlier: that is enough to refuse, and not enough to keep from asking the origin again.
         if let Some(known) = findings.known

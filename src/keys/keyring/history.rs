@@ -139,7 +139,7 @@ impl Inner {
         record: ServerRecord,
         news: Vec<Entry>,
     ) {
-        let mut entries = self.backlog.take(server);
+        let mut entries = self.shared.backlog.take(server);
         entries.extend(news);
         match store.save(server, record, &entries).await {
             Ok(saved) => {
@@ -153,7 +153,8 @@ impl Inner {
                     %error,
                     "keys are in memory only until this is mended"
                 );
-                for _ in self.backlog.put_back(server, entries).iter().flat_map(Entry::kinds) {
+                for _ in self.shared.backlog.put_back(server, entries).iter().flat_map(Entry::kinds)
+                {
                     self.parts.metrics.history.unrecorded(Unrecorded::Lost);
                 }
             }

@@ -44,11 +44,11 @@ impl Keyring {
 
     async fn back_off(&self, server: &ServerName) -> Option<BackOff> {
         let now = self.0.parts.clock.now();
-        let (reason, causes) = match self.0.floors.recall(server, now).await? {
+        let (reason, causes) = match self.0.shared.floors.recall(server, now).await? {
             Memory::Absent => (BackOffReason::Absent, None),
             Memory::Failed { causes, .. } => (BackOffReason::Failed, Some(causes.to_string())),
         };
-        let remaining = self.0.floors.remaining(server, now).await?;
+        let remaining = self.0.shared.floors.remaining(server, now).await?;
         Some(BackOff { reason, remaining_s: remaining.as_secs(), causes })
     }
 }

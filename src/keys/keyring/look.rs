@@ -36,10 +36,10 @@ impl Inner {
         now: Timestamp,
     ) -> Option<Arc<KnownKeys>> {
         loop {
-            let flushes = self.flushes.load(Ordering::SeqCst);
+            let flushes = self.shared.flushes.load(Ordering::SeqCst);
             let known = self.read(server).await?;
             self.parts.cache.restore(server, Arc::clone(&known), now);
-            if self.flushes.load(Ordering::SeqCst) == flushes {
+            if self.shared.flushes.load(Ordering::SeqCst) == flushes {
                 return Some(known);
             }
             // What was read may have been let go of meanwhile.
@@ -178,7 +178,7 @@ impl Inner {
         if ask.is_empty() {
             return Look::Answers(answers);
         }
-        match (self.floors.recall(origin, now).await, known) {
+        match (self.shared.floors.recall(origin, now).await, known) {
             // What the origin lists, and too few have shown, is not absent.
             (Some(Memory::Absent), Some(known)) if self.lacks_witnesses(&known, &ask, now) => {
                 Look::Ask(ask, Some(known))

@@ -40,9 +40,9 @@ impl Keyring {
     /// When the settings stand against it or it cannot be kept; then nothing has changed.
     pub async fn amend(&self, change: &Change) -> Result<bool, AmendError> {
         let inner = &self.0;
-        // One change after the other: each is made on what the last one has left.
-        let _turn = inner.amending.lock().await;
-        let rules = &inner.parts.rules;
+        // One change after the other: each is made on what the last one has left. This may be the
+        // keyring of settings that have been replaced meanwhile.
+        let rules = inner.shared.rules.lock().await;
         let Some(made) = rules.drafted(change)? else { return Ok(false) };
         if let Some(store) = &inner.parts.store {
             store.save_rules(&made).await?;
@@ -50,7 +50,7 @@ impl Keyring {
         rules.enact(made);
         tracing::info!(target: "fedgate::keys", ?change, "rules changed by the operator");
         if let Change::Ban(Subject::Key(key)) = change {
-            inner.verify_again(key);
+            inner.verify_again(key, &rules);
         }
         Ok(true)
     }
@@ -87,7 +87,8 @@ impl Keyring {
             let (done, wait) = oneshot::channel::<()>();
             let flight = wait.map(|_dropped| FlightEnd::LookAgain).boxed().shared();
             let running = {
-                let mut flights = inner.flights.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut flights =
+                    inner.shared.flights.lock().unwrap_or_else(PoisonError::into_inner);
                 match flights.get(server) {
                     Some(running) => running.clone(),
                     None => {
@@ -103,9 +104,9 @@ impl Keyring {
             Some(store) => inner.forget(store.as_ref(), server).await,
             None => Ok(()),
         };
-        inner.flushes.fetch_add(1, Ordering::SeqCst);
+        inner.shared.flushes.fetch_add(1, Ordering::SeqCst);
         inner.parts.cache.forget(server);
-        inner.floors.succeeded(server).await;
+        inner.shared.floors.succeeded(server).await;
         drop(landing);
         forgotten?;
         tracing::info!(target: "fedgate::keys", %server, "keys let go of by the operator");
@@ -186,8 +187,8 @@ impl Inner {
 
     /// Verifies again what is in memory and lists `key`, which has just been banned: a document that
     /// nobody else has signed counts no more.
-    fn verify_again(&self, key: &[u8; 32]) {
-        let rules = self.parts.rules.in_force();
+    pub(super) fn verify_again(&self, key: &[u8; 32], rules: &Rulebook) {
+        let rules = rules.in_force();
         let verified = |server: &ServerName, known: &KnownKeys| {
             KnownKeys::from_record(known.to_record(), server, rules.banned()).0
         };

@@ -63,7 +63,7 @@ impl Inner {
         let rules = self.parts.rules.in_force();
         ids.retain(|id| rules.answer(server, id, now).is_none());
         // A server that has just failed, or has nothing newer, is left alone for its time.
-        if ids.is_empty() || self.floors.recall(server, now).await.is_some() {
+        if ids.is_empty() || self.shared.floors.recall(server, now).await.is_some() {
             return;
         }
         let deadline = Instant::now() + self.parts.policy.fetch_timeout;

@@ -2,6 +2,7 @@
 
 mod encode;
 pub mod file;
+mod lease;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use crate::proto::server_keys::UnverifiedServerKeys;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
 pub use file::FileStore;
+pub use lease::LeasedStore;
 
 /// Keeps one record per server, and the operator's rules. The seam for stores that several gates
 /// share.

@@ -1,5 +1,6 @@
 //! Against a name server on loopback that speaks real DNS packets.
 
+mod large;
 mod sharing;
 
 use std::net::Ipv6Addr;

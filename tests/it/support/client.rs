@@ -60,6 +60,11 @@ impl Client {
         Self { wire: Box::new(stream), buffer: BytesMut::new() }
     }
 
+    /// Over a connection that is open.
+    pub fn over(wire: Box<dyn Wire>) -> Self {
+        Self { wire, buffer: BytesMut::new() }
+    }
+
     /// Reads until the gate closes the connection, and returns what came.
     pub async fn until_closed(&mut self) -> BytesMut {
         while self.fill().await {}

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fedgate::app::{App, Outside};
-use fedgate::clock::ManualClock;
+use fedgate::app::{App, Live, Outside, StartError};
+use fedgate::clock::{Clock, ManualClock};
 use fedgate::config::{Config, Sources};
 use fedgate::net::NetMetrics;
 use fedgate::proto::Timestamp;
+use fedgate::proxy::listener::Ending;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::federation::FakeFederation;
-use super::{Homeserver, NOW_MS, OWN_NAME, Origin};
+use super::{Homeserver, NOW_MS, OWN_NAME, Origin, panics};
 
 /// The homeserver's signing key, as Synapse writes it: 32 times the byte 9.
 pub const OWN_KEY_FILE: &str = "ed25519 a_own CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk\n";
@@ -40,6 +41,8 @@ pub struct GateOptions {
     pub token_file: Option<String>,
     /// Where requests go instead of the stand-in's port.
     pub homeserver: Option<String>,
+    /// The time, instead of one that stands still.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 pub struct Gate {
@@ -49,9 +52,18 @@ pub struct Gate {
     pub clock: Arc<ManualClock>,
     /// The certificate of the gate's CA, in DER.
     pub ca: Option<Vec<u8>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Ending>,
+    live: Arc<Live>,
     serving: JoinHandle<()>,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panics::assert_none();
+        }
+    }
 }
 
 impl Gate {
@@ -70,6 +82,7 @@ impl Gate {
 
     /// A gate in front of whatever the setting `homeserver` says.
     pub async fn start_before(upstream: &str, options: GateOptions) -> Self {
+        panics::watch();
         let files = tempfile::tempdir().unwrap();
         let upstream = options.homeserver.as_deref().unwrap_or(upstream);
         let names = match options.names {
@@ -102,7 +115,7 @@ impl Gate {
         let federation = Arc::new(FakeFederation::default());
         let clock = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
         let outside = Outside {
-            clock: clock.clone(),
+            clock: options.clock.unwrap_or_else(|| clock.clone()),
             transport: federation.clone(),
             net_metrics: NetMetrics::new().unwrap(),
         };
@@ -114,8 +127,9 @@ impl Gate {
             clock,
             ca,
             stop: app.stopper(),
+            live: app.live(),
             serving: tokio::spawn(app.serve()),
-            _files: files,
+            files,
         }
     }
 
@@ -127,14 +141,26 @@ impl Gate {
     }
 
     /// Tells the gate to stop and waits until it has.
-    pub async fn stop(self) {
-        self.stop.send_replace(true);
-        self.serving.await.unwrap();
+    pub async fn stop(mut self) {
+        self.stop.send_replace(Ending::Stop);
+        (&mut self.serving).await.unwrap();
+    }
+
+    /// Tells the gate that another process listens on its socket, and waits until it has ended.
+    pub async fn hand_over(mut self) {
+        self.stop.send_replace(Ending::HandOver);
+        (&mut self.serving).await.unwrap();
+    }
+
+    /// Puts settings in force that are what `change` makes of the present ones.
+    pub async fn reload(&self, change: impl FnOnce(&str) -> String) -> Result<(), StartError> {
+        let path = self.files.path().join("fedgate.toml");
+        self.live.apply(crate::reload::changed(path, change)).await
     }
 
     /// Tells the gate to stop.
     pub fn begin_stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Ending::Stop);
     }
 
     /// What the admin listener answers at `path`.

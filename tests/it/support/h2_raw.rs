@@ -8,20 +8,20 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::client::tls_stream;
-use super::http2::{END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, frame};
+use super::http2::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, frame};
 
-const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
-const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
 /// What became of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered with this body; the fields are compressed and left alone.
-    Answered(Bytes),
-    /// It was reset, or the connection with it, with this error code.
+    /// It was answered with this status, if it could be read, and this body.
+    Answered(Option<u16>, Bytes),
+    /// It was reset with this error code.
     Reset(u32),
+    /// The connection was ended with this error code.
+    Goaway(u32),
     /// The connection ended.
     Closed,
 }
@@ -40,22 +40,12 @@ impl H2Raw {
 
     /// Sends fields as they are given.
     pub async fn headers(&mut self, stream: u32, fields: &[(&[u8], &[u8])], end: bool) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // A literal field with a literal name (RFC 7541, 6.2.2).
-            block.push(0);
-            literal(name, &mut block);
-            literal(value, &mut block);
-        }
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
-        self.frame(HEADERS, flags, stream, &block).await;
+        self.frame(HEADERS, flags, stream, &block(fields)).await;
     }
 
-    pub async fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
-        self.frame(DATA, if end { END_STREAM } else { 0 }, stream, bytes).await;
-    }
-
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    /// Sends a frame as it is given.
+    pub async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let bytes = frame(kind, flags, stream, payload);
         self.write(&bytes).await;
     }
@@ -66,9 +56,10 @@ impl H2Raw {
         let _hung_up = self.tls.flush().await;
     }
 
-    /// Reads until it is known what became of the stream.
+    /// Reads until it is known what became of the stream. The status of an answer is read only of
+    /// the first one: later ones may be told by reference to it.
     pub async fn outcome(&mut self, stream: u32) -> Outcome {
-        let mut body = Vec::new();
+        let (mut found, mut body) = (None, Vec::new());
         loop {
             let mut header = [0; 9];
             if self.tls.read_exact(&mut header).await.is_err() {
@@ -82,13 +73,14 @@ impl H2Raw {
             let ours = u32::from_be_bytes([s0, s1, s2, s3]) == stream;
             match kind {
                 SETTINGS if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]).await,
-                GOAWAY => return Outcome::Reset(word(&payload[4..8])),
+                GOAWAY => return Outcome::Goaway(word(&payload[4..8])),
                 RST_STREAM if ours => return Outcome::Reset(word(&payload)),
+                HEADERS if ours => found = status(&payload),
                 DATA if ours => body.extend_from_slice(&payload),
                 _ => {}
             }
             if ours && matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-                return Outcome::Answered(body.into());
+                return Outcome::Answered(found, body.into());
             }
         }
     }
@@ -96,6 +88,42 @@ impl H2Raw {
 
 fn word(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes.try_into().unwrap())
+}
+
+/// A header block of literal fields with literal names (RFC 7541, 6.2.2).
+pub fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        literal(name, &mut block);
+        literal(value, &mut block);
+    }
+    block
+}
+
+/// The status that a block begins with: one of the static table (RFC 7541, appendix A), or three
+/// digits under the name of its eighth entry, plain or in Huffman's code (appendix B).
+fn status(block: &[u8]) -> Option<u16> {
+    const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    match *block {
+        [first @ 0x88..=0x8e, ..] => KNOWN.get(usize::from(first - 0x88)).copied(),
+        [0x48 | 0x08 | 0x18, 3, a, b, c, ..] => std::str::from_utf8(&[a, b, c]).ok()?.parse().ok(),
+        [0x48 | 0x08 | 0x18, length @ (0x82 | 0x83), ..] => {
+            let text = block.get(2..2 + usize::from(length & 0x7f))?;
+            let mut bits = text.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+            bits <<= 32 - 8 * text.len();
+            let mut status = 0;
+            for _ in 0..3 {
+                // 0, 1 and 2 take five bits, the other digits six.
+                let short = bits >> 27;
+                let (digit, taken) = if short < 3 { (short, 5) } else { ((bits >> 26) - 22, 6) };
+                status = status * 10 + digit;
+                bits <<= taken;
+            }
+            u16::try_from(status).ok()
+        }
+        _ => None,
+    }
 }
 
 /// A string without compression: its length as a 7-bit-prefix integer (RFC 7541, 5.1), its bytes.

@@ -16,7 +16,7 @@ use super::client::Wire;
 pub struct RawRequest {
     /// Which connection it came over, counted from 0.
     pub connection: usize,
-    /// Request line and header fields.
+    /// Request line and header fields; bytes outside ASCII as in Latin-1.
     pub head: String,
     pub body: Bytes,
 }
@@ -34,6 +34,7 @@ pub struct RawHomeserver {
     /// What the setting `homeserver` says.
     pub url: String,
     seen: Seen,
+    received: Arc<AtomicUsize>,
 }
 
 impl RawHomeserver {
@@ -46,7 +47,8 @@ impl RawHomeserver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Seen::default();
-        let sides = Sides::new(&seen);
+        let received = Arc::default();
+        let sides = Sides::new(&seen, &received);
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
@@ -54,7 +56,7 @@ impl RawHomeserver {
                 tokio::spawn(script(sides.next(Box::new(tcp))));
             }
         });
-        Self { url, seen }
+        Self { url, seen, received }
     }
 
     /// The same, on a unix socket.
@@ -65,14 +67,20 @@ impl RawHomeserver {
     {
         let listener = UnixListener::bind(path).unwrap();
         let seen = Seen::default();
-        let sides = Sides::new(&seen);
+        let received = Arc::default();
+        let sides = Sides::new(&seen, &received);
         tokio::spawn(async move {
             loop {
                 let (unix, _) = listener.accept().await.unwrap();
                 tokio::spawn(script(sides.next(Box::new(unix))));
             }
         });
-        Self { url: format!("unix:{}", path.display()), seen }
+        Self { url: format!("unix:{}", path.display()), seen, received }
+    }
+
+    /// Bytes so far, over all connections, whether or not a request came of them.
+    pub fn received(&self) -> usize {
+        self.received.load(Ordering::SeqCst)
     }
 
     /// The requests that came whole.
@@ -83,17 +91,20 @@ impl RawHomeserver {
 
 struct Sides {
     seen: Seen,
+    received: Arc<AtomicUsize>,
     count: AtomicUsize,
 }
 
 impl Sides {
-    fn new(seen: &Seen) -> Self {
-        Self { seen: Arc::clone(seen), count: AtomicUsize::new(0) }
+    fn new(seen: &Seen, received: &Arc<AtomicUsize>) -> Self {
+        let (seen, received) = (Arc::clone(seen), Arc::clone(received));
+        Self { seen, received, count: AtomicUsize::new(0) }
     }
 
     fn next(&self, wire: Box<dyn Wire>) -> ServerSide {
         let number = self.count.fetch_add(1, Ordering::SeqCst);
-        ServerSide { number, wire, buffer: BytesMut::new(), seen: Arc::clone(&self.seen) }
+        let (seen, received) = (Arc::clone(&self.seen), Arc::clone(&self.received));
+        ServerSide { number, wire, buffer: BytesMut::new(), seen, received }
     }
 }
 
@@ -104,6 +115,7 @@ pub struct ServerSide {
     wire: Box<dyn Wire>,
     buffer: BytesMut,
     seen: Seen,
+    received: Arc<AtomicUsize>,
 }
 
 impl ServerSide {
@@ -111,7 +123,8 @@ impl ServerSide {
     pub async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
-                return Some(String::from_utf8(self.buffer.split_to(at + 4).to_vec()).unwrap());
+                let head = self.buffer.split_to(at + 4);
+                return Some(head.iter().map(|byte| char::from(*byte)).collect());
             }
             self.fill().await?;
         }
@@ -165,7 +178,8 @@ impl ServerSide {
     }
 
     async fn fill(&mut self) -> Option<()> {
-        let read = self.wire.read_buf(&mut self.buffer).await;
-        (read.unwrap_or(0) > 0).then_some(())
+        let read = self.wire.read_buf(&mut self.buffer).await.unwrap_or(0);
+        self.received.fetch_add(read, Ordering::SeqCst);
+        (read > 0).then_some(())
     }
 }

@@ -84,7 +84,7 @@ async fn fetches_that_wait_are_bounded() {
     for caller in callers {
         assert!(caller.await.unwrap().is_err());
     }
-    assert!(house.keyring.0.flights.lock().unwrap().is_empty());
+    assert!(house.keyring.0.shared.flights.lock().unwrap().is_empty());
 }
 
 /// A source with a defect.
@@ -112,7 +112,7 @@ async fn a_fetch_that_panics_blocks_nobody() {
     }
     let inner = &house.keyring.0;
     assert_eq!(inner.parts.metrics.fetches_in_flight.get(), 0);
-    assert_eq!(inner.first_seen_places.available_permits(), FIRST_SEEN_LANE.places);
+    assert_eq!(inner.shared.first_seen_places.available_permits(), FIRST_SEEN_LANE.places);
 }
 
 /// F6: a flood of made-up names uses up its own budget and its own places; servers that are known
@@ -152,5 +152,5 @@ async fn f6_lookups_of_made_up_names_keep_to_the_budget() {
     }
     assert_eq!((origin.times_asked(), refused), (32, 500 - 32));
     assert_eq!(house.metric("fedgate_key_first_seen_refused_total", &[]), 468.0);
-    assert!(house.keyring.0.flights.lock().unwrap().is_empty());
+    assert!(house.keyring.0.shared.flights.lock().unwrap().is_empty());
 }

@@ -112,7 +112,7 @@ impl Life {
                 request.await.unwrap();
             }
         }
-        let quiet = keyring.0.flights.lock().unwrap().is_empty();
+        let quiet = keyring.0.shared.flights.lock().unwrap().is_empty();
         (clock.now().as_ms(), quiet)
     }
 
