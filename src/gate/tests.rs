@@ -157,7 +157,7 @@ async fn r40_r41_r48_keys_that_may_not_sign_are_told_apart_and_skipped_beside_on
         let header = house.signed_by(id, "");
         assert_eq!(house.refusal(std::slice::from_ref(&header), "").await, rejection, "{id}");
         let beside = house.judge(&[header, right.clone()], "").await.unwrap();
-        assert_eq!(values(beside), [right.clone()], "{id}");
+        assert_eq!(values(beside), std::slice::from_ref(&right), "{id}");
     }
     house.clock.set(at(DAY));
     assert!(house.judge(std::slice::from_ref(&right), "").await.is_ok(), "the last millisecond");

@@ -38,3 +38,13 @@ impl fmt::Display for Timestamp {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_time_is_the_largest_integer_of_canonical_json() {
+        assert_eq!(Timestamp::MAX.as_ms(), 9_007_199_254_740_991);
+    }
+}

@@ -263,6 +263,15 @@ fn r101_names_that_speak_for_the_gate_are_stripped() {
 fn an_oversized_head_is_431() {
     let long = "x".repeat(HEAD_BYTES_MAX);
     assert_eq!(refusal("GET", EVENT, &[("x-a", &long)]), Rejection::HeadTooLarge);
+    // Names count as values do.
+    let headers = |bytes: usize| [("x-a", "y".repeat(bytes - 6)), ("x-b", String::new())];
+    for (bytes, rejection) in
+        [(HEAD_BYTES_MAX, Rejection::HeaderMissing), (HEAD_BYTES_MAX + 1, Rejection::HeadTooLarge)]
+    {
+        let headers = headers(bytes);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(refusal("GET", EVENT, &headers), rejection, "{bytes}");
+    }
     let target = format!("/_matrix/federation/v1/event/{}", "x".repeat(8_192));
     assert_eq!(refusal("GET", &target, &[]), Rejection::HeadTooLarge);
 }
@@ -271,4 +280,25 @@ fn an_oversized_head_is_431() {
 fn log_texts_are_bounded_and_printable() {
     assert_eq!(shown(b"a\r\n\x1b[31m\xff"), r"a\r\n\x1b[31m\xff");
     assert_eq!(shown(&[b'a'; 1_000]).len(), 131);
+    assert_eq!(shown(&[b'a'; 128]), "a".repeat(128));
+}
+
+#[test]
+fn r23_eight_headers_are_read_and_no_more() {
+    let headers: Vec<_> = (0..=X_MATRIX_HEADERS_MAX)
+        .map(|number| HEADER.replace("ed25519:1", &format!("ed25519:{number}")))
+        .collect();
+    let values: Vec<_> = headers.iter().map(String::as_str).collect();
+    let (last, eight) = values.split_last().unwrap();
+    assert_eq!(credentials_of(eight).unwrap().signatures.len(), 8);
+    assert_eq!(credentials_of(&values).unwrap_err(), Rejection::HeadersDisagree);
+    assert!(credentials_of(&[last]).is_ok());
+}
+
+#[test]
+fn r39_an_open_body_may_have_a_mebibyte() {
+    let onbind = "/_matrix/federation/v1/3pid/onbind";
+    let of_length = |length| try_admit("PUT", onbind, &[("content-length", length)]);
+    assert!(of_length("1048576").is_ok());
+    assert_eq!(of_length("1048577").unwrap_err(), Rejection::BodyTooLarge);
 }
