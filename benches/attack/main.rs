@@ -10,6 +10,7 @@
     clippy::disallowed_methods,
     clippy::panic,
     clippy::print_stdout,
+    clippy::string_slice,
     missing_docs,
     unreachable_pub,
     reason = "a benchmark: it reads the clock, prints, and may stop at the first mistake"

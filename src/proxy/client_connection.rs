@@ -66,8 +66,8 @@ enum Head {
 }
 
 impl ClientConnection {
-    /// A connection from `peer`, which is `guest` at the door. `watch` is given for HTTP/1.1. `idle_end` turns true when connections
-    /// without a request are to end.
+    /// A connection from `peer`, which is `guest` at the door. `watch` is given for HTTP/1.1. `idle_end`
+    /// turns true when connections without a request are to end.
     pub fn new(
         gateway: CurrentGateway,
         (peer, guest): (SocketAddr, Arc<Guest>),

@@ -204,9 +204,12 @@ async fn serve_tls(
             return debug!(%peer, "TLS handshake took too long");
         }
     };
+    let terms = current.terms(peer);
+    // The connection may outlive the settings.
+    drop(current);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         let Signals { stopping, idle_end } = signals;
-        let connection = Connection::http2(stream, peer, gateway.load().terms(peer));
+        let connection = Connection::http2(stream, peer, terms);
         let app = Arc::new(ClientConnection::new(gateway, (peer, guest), true, None, idle_end));
         app.process_new(Box::new(connection), &stopping).await;
     } else {
