@@ -159,12 +159,16 @@ pub enum OtherPaths {
     Refuse,
 }
 
+/// What a request takes of the memory for all requests beside its body, in bytes, at most: 64 KiB of
+/// head, and as much for buffers on its way.
+pub const BESIDE_BODY_BYTES_MAX: usize = 2 * 65_536;
+
 /// Bounds on requests. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest request body on a signed route.
     pub body_bytes_max: usize,
-    /// All request bodies held at one time.
+    /// All requests held at one time.
     pub buffered_bytes_max: usize,
     /// The same for one client network.
     pub buffered_bytes_max_per_network: usize,

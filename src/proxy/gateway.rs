@@ -26,7 +26,8 @@ use super::record::{Metrics, Record};
 use super::respond::{answer, refuse};
 use super::turn::turn;
 use super::wire::check_wire;
-use crate::gate::admission::{Admitted, BodyRule, RequestHead, head_bytes};
+use crate::config::BESIDE_BODY_BYTES_MAX;
+use crate::gate::admission::{Admitted, BodyRule, HEAD_BYTES_MAX, RequestHead, head_bytes};
 use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
@@ -36,6 +37,9 @@ use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 /// What a request takes beside its head and its body, in bytes: a buffer of pingora's on either side,
 /// or what a window of HTTP/2 holds.
 const REQUEST_BYTES: usize = 65_536;
+
+// The settings are held to leaving room for it.
+const _: () = assert!(REQUEST_BYTES + HEAD_BYTES_MAX <= BESIDE_BODY_BYTES_MAX);
 
 /// When to try again after there was no memory for an answer: about as long as the readers of others
 /// take.

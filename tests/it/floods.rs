@@ -218,7 +218,7 @@ async fn r2_who_holds_most_gives_way_when_all_memory_is_in_use() {
 #[tokio::test]
 async fn r1_heads_that_are_long_on_their_way_are_held_in_the_same_memory() {
     let homeserver = Homeserver::start().await;
-    let settings = "[limits]\nbody_bytes_max = 20000\nbuffered_bytes_max = 150000\n\
+    let settings = "[limits]\nbody_bytes_max = 10000\nbuffered_bytes_max = 150000\n\
                     buffered_bytes_max_per_network = 150000\n";
     let gate = gate(&homeserver, NO_PROXIES, settings).await;
     let head = format!("GET {VERSION} HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(60_000));

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Config, Homeserver, Publish, Queries};
+use super::super::{BESIDE_BODY_BYTES_MAX, Config, Homeserver, Publish, Queries};
 use super::policy;
 use super::reader::Reader;
 use crate::proto::ed25519::VerifyKey;
@@ -82,14 +82,16 @@ fn bodies(config: &Config, reader: &mut Reader<'_>) {
         ("limits.buffered_bytes_max", limits.buffered_bytes_max),
         ("limits.buffered_bytes_max_per_network", limits.buffered_bytes_max_per_network),
     ];
-    for (name, buffered) in budgets.into_iter().filter(|(_, buffered)| *buffered < body) {
+    let least = body.saturating_add(BESIDE_BODY_BYTES_MAX);
+    for (name, buffered) in budgets.into_iter().filter(|(_, buffered)| *buffered < least) {
         reader.error_at(
             name,
             format!(
-                "{name} ({buffered} bytes) is below limits.body_bytes_max ({body} bytes): the largest \
-                 requests could never pass"
+                "{name} ({buffered} bytes) is less than limits.body_bytes_max ({body} bytes) and \
+                 {BESIDE_BODY_BYTES_MAX} bytes for a request's head and buffers: the largest requests \
+                 could never pass"
             ),
-            format!("set {name} to {body} or more"),
+            format!("set {name} to {least} or more"),
         );
     }
 }

@@ -20,9 +20,9 @@ pub(super) const LIMITS: Section = Section {
             "buffered_bytes_max",
             Kind::Size,
             Value(r#""192 MiB""#),
-            "All request bodies held at one time, with their heads: each is held whole until it is\n\
-             verified. Beyond that, the network that holds most gives way to those that hold less,\n\
-             and requests are answered 503. At least body_bytes_max.",
+            "All requests held at one time, with 64 KiB for each beside its head and its body, which is\n\
+             held whole until it is verified. Beyond that, the network that holds most gives way to\n\
+             those that hold less, and requests are answered 503. At least body_bytes_max and 128 KiB.",
         ),
         option(
             "buffered_bytes_max_per_network",
@@ -30,7 +30,7 @@ pub(super) const LIMITS: Section = Section {
             Value(r#""64 MiB""#),
             "The same for one client network (an IPv4 /24 or IPv6 /56); beyond that, its requests are\n\
              answered 429. Behind a trusted proxy the address that it names counts. At least\n\
-             body_bytes_max.",
+             body_bytes_max and 128 KiB.",
         ),
         option(
             "connections_max",

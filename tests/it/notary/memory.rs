@@ -26,7 +26,7 @@ async fn k14_a_question_that_waits_holds_no_body() {
     let homeserver = Homeserver::start().await;
     let options = GateOptions {
         key_server: NOTARY,
-        settings: "[limits]\nbody_bytes_max = 1000\nbuffered_bytes_max = 1000",
+        settings: "[limits]\nbody_bytes_max = 1000\nbuffered_bytes_max = 132072",
         ..GateOptions::default()
     };
     let gate = Gate::start_with(&homeserver, options).await;

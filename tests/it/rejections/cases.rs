@@ -235,7 +235,7 @@ pub fn provoke(rejection: Rejection) -> Option<Case> {
         }
         Rejection::OtherPath => case(sent("GET", "/_matrix/client/versions"), Reusable),
         Rejection::Overloaded => case_in(World::Full, put(object, object), Reusable).map(|c| {
-            Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 100", ..c }
+            Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 131172", ..c }
         }),
         Rejection::PolicyDenied => case_with(DENY, get(), Reusable),
         Rejection::RateLimited => rate_limited(),
