@@ -234,8 +234,10 @@ pub fn provoke(rejection: Rejection) -> Option<Case> {
             case(sent("POST", "/_matrix/federation/v1/version"), Reusable)
         }
         Rejection::OtherPath => case(sent("GET", "/_matrix/client/versions"), Reusable),
-        Rejection::Overloaded => case_in(World::Full, put(object, object), Reusable).map(|c| {
-            Case { settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 131172", ..c }
+        // The body is not read.
+        Rejection::Overloaded => case_in(World::Full, put(object, object), Closed).map(|c| Case {
+            settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 131172",
+            ..c
         }),
         Rejection::PolicyDenied => case_with(DENY, get(), Reusable),
         Rejection::RateLimited => rate_limited(),
