@@ -43,10 +43,6 @@ impl H2Raw {
         self.frame(HEADERS, flags, stream, &block(fields)).await;
     }
 
-    pub async fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
-        self.frame(DATA, if end { END_STREAM } else { 0 }, stream, bytes).await;
-    }
-
     /// Sends a frame as it is given.
     pub async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let bytes = frame(kind, flags, stream, payload);
