@@ -11,12 +11,17 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{interval, sleep, timeout};
 
 use super::frames;
-use super::wire::{KNOWN, Target, Tls, forged_head, read_answer, send};
+use super::wire::{
+    KNOWN, LONG_ANSWER_TARGET, OWN_NAME, Target, Tls, forged_head, read_answer, send,
+};
 
 /// The largest body there is by default.
 const BODY_BYTES: usize = 13_107_200;
 /// How long an attacker waits before it connects again, where it could not or was hung up on.
 const RECONNECT: Duration = Duration::from_millis(100);
+/// How long an answer is left unread before the next one is asked for; less by as many milliseconds as
+/// the attacker's number, so that they do not come all together.
+const UNREAD: Duration = Duration::from_secs(10);
 /// Just above the least that is asked for, in bytes a second.
 const SLOW_BODY_BYTES: usize = 5 * 1_024;
 
@@ -24,7 +29,7 @@ const TARGET: &str = "/_matrix/federation/v1/event/$x";
 const SEND: &str = "/_matrix/federation/v1/send/1";
 
 /// An attack: its name, how many connections it has, and what it does in the table's words.
-pub const ATTACKS: [(&str, usize, &str); 9] = [
+pub const ATTACKS: [(&str, usize, &str); 10] = [
     ("slow-heads", 2_000, "slow heads, 2,000 connections"),
     ("slow-bodies", 2_000, "slow bodies, 2,000 connections"),
     ("idle", 5_000, "5,000 idle connections"),
@@ -32,8 +37,9 @@ pub const ATTACKS: [(&str, usize, &str); 9] = [
     ("continuation", 8, "HTTP/2 CONTINUATION flood, 8 connections"),
     ("settings", 8, "HTTP/2 SETTINGS flood, 8 connections"),
     ("bodies", 2_000, "2,000 bodies of 12.5 MiB at one time"),
-    ("unknown", 32, "requests of made-up servers, 32 connections"),
-    ("forged", 32, "bad signatures of a known server, 32 connections"),
+    ("unread", 2_000, "long answers that nobody reads, 2,000 connections"),
+    ("unknown", 2_000, "requests of made-up servers, 2,000 connections"),
+    ("forged", 2_000, "bad signatures of a known server, 2,000 connections"),
 ];
 
 struct Flood {
@@ -104,6 +110,13 @@ impl Flood {
                 send(&mut stream, &self.body).await?;
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 read_answer(&mut stream, &mut Vec::new()).await.map(drop)
+            }
+            "unread" => {
+                let head = format!("GET {LONG_ANSWER_TARGET} HTTP/1.1\r\nHost: {OWN_NAME}\r\n\r\n");
+                send(&mut stream, head.as_bytes()).await?;
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                sleep(UNREAD - Duration::from_millis(number as u64)).await;
+                Ok(())
             }
             "unknown" => self.ask(&mut stream, |turn| format!("s{number}-{turn}.invalid")).await,
             "forged" => self.ask(&mut stream, |_| KNOWN.to_owned()).await,

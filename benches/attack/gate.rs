@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::wire::{OWN_NAME, pin};
+use super::wire::{LONG_ANSWER_TARGET, OWN_NAME, pin};
 
 /// Ticks of processor time in a second, as /proc counts them on every Linux there is.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -106,7 +106,10 @@ fn write_certificate(dir: &Path) -> PathBuf {
     ca_file
 }
 
-/// A homeserver that has the same answer to everything.
+/// More than sockets hold on their way.
+const LONG_ANSWER_BYTES: usize = 16 << 20;
+
+/// A homeserver that has a short answer to everything, and a long one to one thing.
 async fn serve(listener: TcpListener) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
@@ -115,6 +118,7 @@ async fn serve(listener: TcpListener) {
 }
 
 async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
+    let piece = [b' '; 65_536];
     let mut buffer = Vec::new();
     loop {
         let end = loop {
@@ -132,6 +136,14 @@ async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
             tcp.read_buf(&mut buffer).await?;
         }
         buffer.drain(..end);
-        tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
+        if !head.starts_with(&format!("get {LONG_ANSWER_TARGET} ")) {
+            tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
+            continue;
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG_ANSWER_BYTES}\r\n\r\n");
+        tcp.write_all(head.as_bytes()).await?;
+        for _ in 0..LONG_ANSWER_BYTES / piece.len() {
+            tcp.write_all(&piece).await?;
+        }
     }
 }

@@ -23,6 +23,9 @@ pub const OWN_NAME: &str = "gate.example";
 pub const KNOWN: &str = "known.example";
 const KEY_ID: &str = "ed25519:1";
 
+/// What the homeserver has a long answer to, for everybody.
+pub const LONG_ANSWER_TARGET: &str = "/_matrix/federation/v1/version";
+
 pub type Tls = TlsStream<TcpStream>;
 
 /// The gate, as others reach it.

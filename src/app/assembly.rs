@@ -23,7 +23,7 @@ use crate::proto::ServerName;
 use crate::proxy::apart::Apart;
 use crate::proxy::body::BodyPace;
 use crate::proxy::budget::{Bounds, MemoryBudget};
-use crate::proxy::door::Rules;
+use crate::proxy::door::DoorRules;
 use crate::proxy::forward::{Forwarder, HomeserverTimeouts};
 use crate::proxy::gateway::{ClientTimeouts, Gateway};
 use crate::proxy::listener::Ending;
@@ -125,8 +125,8 @@ const fn timeouts(limits: &Limits) -> ClientTimeouts {
 }
 
 /// What the settings say of connections.
-pub(super) fn door_rules(config: &Config) -> Rules {
-    Rules {
+pub(super) fn door_rules(config: &Config) -> DoorRules {
+    DoorRules {
         places_max: config.limits.connections_max,
         per_network: config.limits.connections_max_per_network,
         trusted: config.listen.trusted_proxies.clone(),

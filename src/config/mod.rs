@@ -160,8 +160,8 @@ pub enum OtherPaths {
 }
 
 /// What a request takes of the memory for all requests beside its body, in bytes, at most: 64 KiB of
-/// head, and as much for buffers on its way.
-pub const BESIDE_BODY_BYTES_MAX: usize = 2 * 65_536;
+/// head, as much for buffers on its way, and nine times that for a long answer.
+pub const BESIDE_BODY_BYTES_MAX: usize = 11 * 65_536;
 
 /// Bounds on requests. Sizes in bytes.
 #[derive(Clone, Debug)]

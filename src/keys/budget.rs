@@ -89,13 +89,23 @@ impl Budget {
         client: IpAddr,
         count: u32,
     ) -> Result<(), (Duration, &'static str)> {
+        let own = self.take_of_network(client, count).await;
+        own.map_err(|wait| (wait, "this client's network"))?;
+        self.take_of_all(count).map_err(|wait| (wait, "all clients"))
+    }
+
+    /// Takes `count` of what all have, on behalf of nobody's network.
+    pub(crate) fn take_of_all(&self, count: u32) -> Result<(), Duration> {
+        self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take(count)
+    }
+
+    /// Takes `count` of what the network of `client` has, and nothing of what all have; or says how long
+    /// there is less than that.
+    pub(crate) async fn take_of_network(&self, client: IpAddr, count: u32) -> Result<(), Duration> {
         let bucket = || Bucket::new(self.rates.per_network, self.burst);
         let fresh = async { Arc::new(Mutex::new(bucket())) };
         let network = self.networks.get_with(ClientNetwork::of(client), fresh).await;
-        let own = network.lock().unwrap_or_else(PoisonError::into_inner).take(count);
-        own.map_err(|wait| (wait, "this client's network"))?;
-        let all = self.in_all.lock().unwrap_or_else(PoisonError::into_inner).take(count);
-        all.map_err(|wait| (wait, "all clients"))
+        network.lock().unwrap_or_else(PoisonError::into_inner).take(count)
     }
 }
 

@@ -44,9 +44,9 @@ const AT_ONE_GO: usize = 500;
 /// it, all of `NAMES_MAX` fit.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Memory for the answers that are being read, in bytes: four of the largest. Once for strangers, who may
-/// read slowly, and once for our own homeserver.
-const ANSWERS_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
+/// Memory for the answers to strangers that are being read, in bytes: two of the largest, as they may
+/// read slowly. For our own homeserver there is one of them.
+const ANSWERS_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 
 /// An answer without documents.
 const EMPTY: &[u8] = b"{\"server_keys\":[]}";
@@ -94,8 +94,9 @@ impl Notary {
     /// A notary of these parts.
     pub fn new(parts: NotaryParts) -> Self {
         let names = Arc::new(Budget::new(NAMES_RATES, NAMES_BURST));
-        let room = || Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
-        Self { parts, names, strangers: room(), own: room() }
+        let room = |bytes| Arc::new(Semaphore::new(bytes));
+        let (strangers, own) = (room(ANSWERS_BYTES_MAX), room(ANSWER_BYTES_MAX));
+        Self { parts, names, strangers, own }
     }
 
     /// The same with new settings: what is taken of its budgets stays taken.

@@ -36,6 +36,19 @@ impl std::fmt::Display for ClientNetwork {
     }
 }
 
+/// Whether `client` is an address on the Internet. Behind one that is not, there is a proxy that nobody
+/// has told us of, and so everybody, or the operator's own network.
+pub const fn is_on_internet(client: IpAddr) -> bool {
+    match client.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared)
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,22 +1,35 @@
 //! What costs much processor time is done on half of the processors at most, so that it is never what
 //! everybody else waits for (threat R5): verifying large bodies, of which the largest takes a tenth of a
-//! second, and TLS handshakes, of which anybody can begin thousands at one time.
+//! second, and TLS handshakes, of which anybody can begin thousands at one time. Reading has a pace
+//! instead, where it is for those from whose networks no valid signature has come yet.
 
 use std::future::poll_fn;
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 /// Bodies from this size on are large, in bytes: verifying them takes milliseconds.
 const LARGE_BYTES: usize = 262_144;
+
+/// How fast the bodies of all strangers together are read, in bytes a second, but for the first piece of
+/// each: receiving and deciphering that many takes about a tenth of a processor.
+const STRANGERS_BYTES_PER_SECOND: u32 = 64 << 20;
+
+/// For how long nothing may have come, and be made up for at once.
+const STRANGERS_BURST: Duration = Duration::from_secs(1);
 
 /// The turns to do what costs much.
 #[derive(Debug)]
 pub struct Apart {
     bodies: Semaphore,
     handshakes: Semaphore,
+    /// When the next piece of a stranger's body is to be read.
+    next_piece: Mutex<Instant>,
 }
 
 /// Waits until this task is woken, by whatever it was polled with before.
@@ -43,7 +56,7 @@ impl Apart {
     /// As many turns at one time as half of `processors`.
     pub fn on_half_of(processors: usize) -> Self {
         let turns = || Semaphore::new((processors / 2).max(1));
-        Self { bodies: turns(), handshakes: turns() }
+        Self { bodies: turns(), handshakes: turns(), next_piece: Mutex::new(Instant::now()) }
     }
 
     /// Waits for the turn of a body of so many bytes.
@@ -53,6 +66,18 @@ impl Apart {
         } else {
             Turn::Large(self.bodies.acquire().await.ok())
         }
+    }
+
+    /// Waits for the time at which a stranger's body is `bytes` longer.
+    pub async fn pace(&self, bytes: usize) {
+        let seconds = bytes as f64 / f64::from(STRANGERS_BYTES_PER_SECOND);
+        let at = {
+            let mut next = self.next_piece.lock().unwrap_or_else(PoisonError::into_inner);
+            let earliest = Instant::now().checked_sub(STRANGERS_BURST).unwrap_or(*next);
+            *next = earliest.max(*next) + Duration::from_secs_f64(seconds);
+            *next
+        };
+        tokio::time::sleep_until(at).await;
     }
 
     /// Does a handshake. Each step of it waits for its turn, between which others come to theirs; while
@@ -118,6 +143,21 @@ mod tests {
         };
         let done = tokio::spawn(async move { apart.turn(LARGE_BYTES).await.work(work) });
         assert_eq!(done.await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r5_strangers_bodies_have_one_pace() {
+        let apart = Apart::on_half_of(2);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let largest = 12 << 20;
+        for _ in 0..5 {
+            assert!(apart.pace(largest).now_or_never().is_some(), "within a second's worth");
+        }
+        let begin = Instant::now();
+        let pieces = (0..1_024).map(|_| apart.pace(1 << 16));
+        futures_util::future::join_all(pieces).await;
+        let took = begin.elapsed().as_secs_f64();
+        assert!((0.9..1.0).contains(&took), "64 MiB, less what was left at the begin: {took}");
     }
 
     #[tokio::test]

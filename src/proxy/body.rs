@@ -3,29 +3,24 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::Instant;
 
+use super::apart::Apart;
 use super::budget::{NoRoom, Share};
 use crate::gate::admission::BodyRule;
 use crate::gate::{Refusal, Rejection};
 
-/// Most bytes reserved for a body before any of it has come: a declared length alone costs nothing.
-const FIRST_RESERVE_BYTES_MAX: usize = 65_536;
+/// Least bytes reserved for a body that comes in more than one piece. A declared length alone costs
+/// nothing; beyond this, twice as much is reserved as has come.
+const RESERVE_BYTES_MIN: usize = 65_536;
 
 /// When a peer may try again that found no memory left for its body: most bodies are held for well
 /// under a second.
 const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// A body in memory, with the share of its request, which is given back when it is dropped.
-#[derive(Debug)]
-pub struct HeldBody {
-    /// The bytes, exactly as received.
-    pub bytes: Bytes,
-    _share: Share,
-}
 
 /// The time a body has, from when it is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -51,27 +46,39 @@ impl BodyPace {
     }
 }
 
-/// Reads the whole body of a request into memory of `share`, at the pace that is asked for.
+/// Reads the whole body of a request into memory of `share`, at the pace that is asked for; its bytes,
+/// exactly as received. What a `stranger` sends after a first piece has the pace of all strangers.
 pub async fn read_body(
     session: &mut ServerSession,
     rule: BodyRule,
-    mut share: Share,
+    share: &mut Share,
     pace: BodyPace,
-) -> Result<HeldBody, Refusal> {
+    stranger: Option<&Apart>,
+) -> Result<Bytes, Refusal> {
     let begin = Instant::now();
     let mut yielded = std::pin::pin!(share.yielded());
-    let mut length = 0;
+    let (bytes_max, declared) = (rule.bytes_max(), declared_length(session));
+    let most = declared.unwrap_or(bytes_max).min(bytes_max);
+    let (mut length, mut reserved) = (0, 0);
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut rest = Vec::new();
     loop {
         let end = pace.end(length);
         let next = async {
             let Some(piece) = next_piece(session).await? else { return Ok(None) };
-            if piece.len() > rule.bytes_max().saturating_sub(length) {
+            if piece.len() > bytes_max.saturating_sub(length) {
                 return Err(rule.overrun());
             }
-            share.take(piece.len()).await.map_err(refuse_room)?;
-            Ok(Some(piece))
+            // What is reserved counts, not only what has come.
+            let more = match length {
+                0 => piece.len(),
+                length => reserve(length + piece.len(), reserved, most),
+            };
+            share.take(more).await.map_err(refuse_room)?;
+            if let Some(apart) = stranger.filter(|_| length > 0) {
+                apart.pace(piece.len()).await;
+            }
+            Ok(Some((piece, more)))
         };
         let piece = tokio::select! {
             biased;
@@ -82,7 +89,8 @@ pub async fn read_body(
             let detail = format_args!("{length} bytes of it after {end:?}");
             Refusal::new(Rejection::BodyTimeout, detail)
         })?;
-        let Some(piece) = piece? else { break };
+        let Some((piece, more)) = piece? else { break };
+        reserved += more;
         let read_before = length;
         length += piece.len();
         // A body that comes in one piece is not copied.
@@ -90,15 +98,26 @@ pub async fn read_body(
             first = piece;
             continue;
         }
-        if rest.is_empty() {
-            rest.reserve(FIRST_RESERVE_BYTES_MAX.max(first.len() + piece.len()));
-            rest.extend_from_slice(&first);
-        }
+        rest.reserve_exact(reserved - rest.len());
+        rest.extend_from_slice(&std::mem::take(&mut first));
         rest.extend_from_slice(&piece);
     }
-    share.keep().map_err(refuse_room)?;
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(HeldBody { bytes, _share: share })
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}
+
+/// How many bytes to reserve beside those `reserved` for a body of which `length` have come, and that has
+/// no more than `most`.
+fn reserve(length: usize, reserved: usize, most: usize) -> usize {
+    if length <= reserved {
+        return 0;
+    }
+    let doubled = reserved.saturating_mul(2).max(RESERVE_BYTES_MIN);
+    doubled.min(most).max(length) - reserved
+}
+
+/// The length of the body as its head says it.
+fn declared_length(session: &ServerSession) -> Option<usize> {
+    session.req_header().headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A peer that finds no memory left is told to come back; one whose network holds too much of it, that
@@ -153,6 +172,17 @@ mod tests {
         assert!((seconds(0) - 5.0).abs() < 0.01, "{}", seconds(0));
         assert!((seconds(40_960) - 15.0).abs() < 0.01, "ten seconds' worth has come");
         assert!((seconds(1 << 20) - 60.0).abs() < 0.01, "never beyond the whole time");
+    }
+
+    #[test]
+    fn r2_a_body_reserves_twice_what_has_come_and_no_more_than_it_has() {
+        assert_eq!(reserve(2_000, 1_000, 1 << 20), RESERVE_BYTES_MIN - 1_000);
+        assert_eq!(reserve(2_000, 1_000, 2_500), 1_500, "as much as was declared");
+        assert_eq!(reserve(60_000, 65_536, 1 << 20), 0, "there is room");
+        assert_eq!(reserve(65_537, 65_536, 1 << 20), 65_536);
+        assert_eq!(reserve(300_000, 65_536, 1 << 20), 300_000 - 65_536);
+        assert_eq!(reserve(900_000, 800_000, 1_000_000), 200_000);
+        assert_eq!(reserve(1_000_001, 1_000_000, 1_000_000), 1, "never less than has come");
     }
 
     #[test]

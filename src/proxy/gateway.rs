@@ -15,15 +15,15 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use super::apart::Apart;
-use super::body::{BodyPace, HeldBody, read_body, refuse_room};
+use super::body::{BodyPace, read_body, refuse_room};
 use super::budget::{MemoryBudget, NoRoom, Share};
 use super::client::{client, is_trusted};
 use super::connection::{HeadWatch, Terms};
 use super::door::Guest;
-use super::forward::{Forwarder, Handoff};
+use super::forward::{Forwarder, Handoff, STREAM_BYTES};
 use super::handed::{Handed, take_back};
 use super::record::{Metrics, Record};
-use super::respond::{answer, refuse};
+use super::respond::{answer, refuse, refuse_question};
 use super::turn::turn;
 use super::wire::check_wire;
 use crate::config::BESIDE_BODY_BYTES_MAX;
@@ -39,11 +39,7 @@ use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 const REQUEST_BYTES: usize = 65_536;
 
 // The settings are held to leaving room for it.
-const _: () = assert!(REQUEST_BYTES + HEAD_BYTES_MAX <= BESIDE_BODY_BYTES_MAX);
-
-/// When to try again after there was no memory for an answer: about as long as the readers of others
-/// take.
-const ANSWERS_RETRY: Duration = Duration::from_secs(5);
+const _: () = assert!(REQUEST_BYTES + HEAD_BYTES_MAX + STREAM_BYTES <= BESIDE_BODY_BYTES_MAX);
 
 /// Deadlines on the client's side.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +117,9 @@ enum Cleared {
     Forward {
         permit: Permit,
         /// The verified body; `None` when it passes as it comes.
-        body: Option<HeldBody>,
+        body: Option<Bytes>,
+        /// The memory it may hold.
+        share: Share,
         /// What is to be learnt from the answer.
         lesson: Option<Box<Lesson>>,
     },
@@ -152,12 +150,14 @@ impl Exchange<'_> {
             session.set_keepalive(None);
         }
         match cleared {
-            Ok(Cleared::Forward { permit, body, lesson }) => {
+            Ok(Cleared::Forward { permit, body, share, lesson }) => {
                 let _at_work = permit.origin().map(|_verified| self.guest.at_work());
-                let length = body.as_ref().map(|body| body.bytes.len());
-                let handoff =
-                    Handoff::new(permit, client, length, lesson.map(|lesson| *lesson), record);
-                self.forward(session, body, handoff).await
+                // Of a verified request nothing is asked back.
+                let yielded = permit.origin().is_none().then(|| share.yielded());
+                let (length, lesson) =
+                    (body.as_ref().map(Bytes::len), lesson.map(|lesson| *lesson));
+                let handoff = Handoff::new(permit, client, length, share, lesson, record);
+                self.forward(session, body, handoff, yielded).await
             }
             // The answer holds its share of memory until it is read.
             Ok(Cleared::Answered(given)) => give(session, given.body.clone(), &mut record).await,
@@ -166,14 +166,35 @@ impl Exchange<'_> {
                 if leaves_out_of_step(refusal.rejection) {
                     session.set_keepalive(None);
                 }
-                let answered = refuse(&mut session, &refusal).await;
                 self.gateway.gate.note(&refusal, record.client);
+                if !is_trouble_of_ours(refusal.rejection) {
+                    self.pause(&mut session, record.client).await;
+                }
+                let answered = refuse(&mut session, &refusal).await;
                 record.refused(refusal);
                 if answered.is_err() {
                     return None;
                 }
                 finish(session).await
             }
+        }
+    }
+
+    /// Waits before a refusal is told to somebody who has had many; for no longer than the process lives,
+    /// nor than there is memory for the head meanwhile.
+    async fn pause(&self, session: &mut ServerSession, client: IpAddr) {
+        if !self.guest.refused() {
+            return;
+        }
+        let mut share = self.gateway.budget.share(client);
+        if share.take_now(head_bytes(request_head(session))).is_err() {
+            return session.set_keepalive(None);
+        }
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            () = self.guest.pause() => {}
+            () = share.yielded() => session.set_keepalive(None),
+            _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
 
@@ -207,22 +228,17 @@ impl Exchange<'_> {
             check_wire(watch, session)?;
         }
         let gate = &self.gateway.gate;
-        let head = session.req_header();
-        let head = RequestHead {
-            method: &head.method,
-            raw_target: head.raw_path(),
-            headers: &head.headers,
-        };
+        let head = request_head(session);
         let admitted = match gate.admit(head) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let permit = self.observe(refusal, record)?;
-                return self.clear_unread(session, permit).await;
+                let share = self.share(head, record.client).await?;
+                return self.clear_unread(session, permit, share).await;
             }
         };
         record.admitted(&admitted);
-        let mut share = self.gateway.budget.share(record.client);
-        share.take(REQUEST_BYTES + head_bytes(head)).await.map_err(refuse_room)?;
+        let mut share = self.share(head, record.client).await?;
         let keys = tokio::select! {
             biased;
             () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
@@ -232,30 +248,33 @@ impl Exchange<'_> {
             Ok(keys) => keys,
             Err(refusal) => {
                 let permit = self.observe(refusal, record)?;
-                return self.clear_unread(session, permit).await;
+                return self.clear_unread(session, permit, share).await;
             }
         };
         record.end_stage(Stage::Keys);
         if admitted.body == BodyRule::Unbounded {
             let judged = gate.judge(&admitted, &keys, &[])?;
-            return self.clear_unread(session, judged.permit).await;
+            return self.clear_unread(session, judged.permit, share).await;
         }
-        let body = self.take_body(session, &admitted, share).await?;
+        let body = self.take_body(session, &admitted, &mut share).await?;
         record.end_stage(Stage::Body);
-        if let Some(question) = self.key_question(&admitted, &body.bytes) {
+        if let Some(question) = self.key_question(&admitted, &body) {
             // Nothing of the body is wanted any more, while the answer may have to be fetched.
-            drop(body);
+            drop((body, share));
             let answer = async { question?.answer(record.client).await };
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
-        let apart = self.gateway.apart.turn(body.bytes.len()).await;
-        let judged = apart.work(|| gate.judge(&admitted, &keys, &body.bytes));
+        let apart = self.gateway.apart.turn(body.len()).await;
+        let judged = apart.work(|| gate.judge(&admitted, &keys, &body));
         record.end_stage(Stage::Verify);
         let examined = match judged {
             Err(refusal) => Err(refusal),
             Ok(judged) => {
+                if judged.permit.origin().is_some() {
+                    share.keep().map_err(refuse_room)?;
+                }
                 record.hold(turn(session, gate, &judged.permit).await?);
-                let examined = gate.examine(&admitted, &judged, &body.bytes, record.client).await;
+                let examined = gate.examine(&admitted, &judged, &body, record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }
         };
@@ -266,7 +285,7 @@ impl Exchange<'_> {
         };
         record.end_stage(Stage::Events);
         let lesson = gate.lesson(&admitted).map(Box::new);
-        Ok(Cleared::Forward { permit, body: Some(body), lesson })
+        Ok(Cleared::Forward { permit, body: Some(body), share, lesson })
     }
 
     /// The question of a request for keys that fedgate itself answers; none if the homeserver does.
@@ -293,16 +312,27 @@ impl Exchange<'_> {
         Ok(permit)
     }
 
+    /// Memory for a request with this head.
+    async fn share(&self, head: RequestHead<'_>, client: IpAddr) -> Result<Share, Refusal> {
+        let mut share = self.gateway.budget.share(client);
+        share.take(REQUEST_BYTES + head_bytes(head)).await.map_err(refuse_room)?;
+        Ok(share)
+    }
+
     /// A request whose body passes as it comes.
     async fn clear_unread(
         &self,
         session: &mut ServerSession,
         permit: Permit,
+        mut share: Share,
     ) -> Result<Cleared, Refusal> {
+        if !session.is_body_empty() {
+            share.take(STREAM_BYTES).await.map_err(refuse_room)?;
+        }
         if session.req_header().headers.contains_key(EXPECT) {
             send_continue(session).await?;
         }
-        Ok(Cleared::Forward { permit, body: None, lesson: None })
+        Ok(Cleared::Forward { permit, body: None, share, lesson: None })
     }
 
     /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
@@ -310,13 +340,14 @@ impl Exchange<'_> {
         &self,
         session: &mut ServerSession,
         admitted: &Admitted,
-        share: Share,
-    ) -> Result<HeldBody, Refusal> {
+        share: &mut Share,
+    ) -> Result<Bytes, Refusal> {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
         let pace = self.gateway.timeouts.body;
-        let body = read_body(session, admitted.body, share, pace).await?;
+        let stranger = self.guest.is_stranger().then(|| &*self.gateway.apart);
+        let body = read_body(session, admitted.body, share, pace, stranger).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
@@ -328,8 +359,9 @@ impl Exchange<'_> {
     async fn forward(
         &self,
         mut session: ServerSession,
-        body: Option<HeldBody>,
+        body: Option<Bytes>,
         handoff: Arc<Handoff>,
+        yielded: Option<impl Future<Output = ()> + Send>,
     ) -> Option<ReusedHttpStream> {
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
         let (custom, slot) = match body {
@@ -342,12 +374,39 @@ impl Exchange<'_> {
         // The proxy itself is never told to stop: a request that is here is finished.
         let (_keep, never) = tokio::sync::watch::channel(false);
         let custom = ServerSession::new_custom(custom);
-        self.gateway.proxy.process_new_http(custom, &never).await;
+        let yielded = async {
+            match yielded {
+                Some(yielded) => yielded.await,
+                None => std::future::pending().await,
+            }
+        };
+        let has_yielded = tokio::select! {
+            biased;
+            _ended = self.gateway.proxy.process_new_http(custom, &never) => false,
+            () = yielded => true,
+        };
         let session = take_back(&slot)?;
+        if has_yielded {
+            return give_way(session, &handoff).await;
+        }
         // An answer that broke off must look broken off: ending the session properly would write
         // the end of a chunked body that never came.
         if handoff.is_completed() { finish(session).await } else { abandon(session).await }
     }
+}
+
+/// Ends a request that was being answered when its memory was asked back.
+async fn give_way(mut session: ServerSession, handoff: &Handoff) -> Option<ReusedHttpStream> {
+    let refusal = refuse_room(NoRoom::Yielded);
+    handoff.refused(refusal.clone());
+    if session.response_written().is_some() {
+        // Ending it properly would wait for its reader, and so would the memory.
+        return None;
+    }
+    session.set_keepalive(None);
+    // Whether it is heard or not, the connection ends.
+    let _gone = refuse(&mut session, &refusal).await;
+    abandon(session).await
 }
 
 /// Gives an answer of fedgate's own.
@@ -360,24 +419,6 @@ async fn give(
     match answer(&mut session, body).await {
         Ok(()) => finish(session).await,
         Err(_gone) => None,
-    }
-}
-
-fn refuse_question(error: KeyServerError) -> Refusal {
-    match error {
-        KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
-        KeyServerError::TooMany(wait) => {
-            Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
-                .retry_after(wait)
-        }
-        KeyServerError::Full => {
-            Refusal::new(Rejection::Overloaded, "all memory for a notary's answers is in use")
-                .retry_after(ANSWERS_RETRY)
-        }
-        KeyServerError::NoDocument => Refusal::new(
-            Rejection::HomeserverUnavailable,
-            "the homeserver's own keys have not been had yet",
-        ),
     }
 }
 
@@ -409,6 +450,22 @@ const fn leaves_out_of_step(rejection: Rejection) -> bool {
             | Rejection::HeadTooLarge
             | Rejection::RequestMalformed
             | Rejection::TargetRefused
+    )
+}
+
+fn request_head(session: &ServerSession) -> RequestHead<'_> {
+    let head = session.req_header();
+    RequestHead { method: &head.method, raw_target: head.raw_path(), headers: &head.headers }
+}
+
+/// Whether a request is refused for something its sender has nothing to do with.
+const fn is_trouble_of_ours(rejection: Rejection) -> bool {
+    matches!(
+        rejection,
+        Rejection::HomeserverTimeout
+            | Rejection::HomeserverUnavailable
+            | Rejection::InternalError
+            | Rejection::Overloaded
     )
 }
 

@@ -21,8 +21,6 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
 
-use super::body::HeldBody;
-
 /// How much of the body is given to pingora at a time, in bytes: its write timeout counts per piece,
 /// and only between two pieces does it notice that the homeserver has answered early.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -33,7 +31,7 @@ pub type Slot = Arc<Mutex<Option<ServerSession>>>;
 /// The request body as pingora gets to see it.
 enum Body {
     /// From memory, from the start on every attempt.
-    Held { body: HeldBody, sent: usize },
+    Held { body: Bytes, sent: usize },
     /// As it arrives, where nothing was to be verified; each piece within this time, which pingora
     /// does not hold over HTTP/2.
     Streamed(Duration),
@@ -52,7 +50,7 @@ impl Handed {
     /// Lends `session` with a body that was read whole; it comes back through the slot.
     pub fn lend(
         session: ServerSession,
-        body: HeldBody,
+        body: Bytes,
         stopping: ShutdownWatch,
     ) -> (Box<dyn CustomSession>, Slot) {
         Self::boxed(session, Body::Held { body, sent: 0 }, stopping)
@@ -110,9 +108,8 @@ impl Body {
     fn next_piece(&mut self) -> Option<Bytes> {
         match self {
             Self::Held { body, sent } => {
-                let len = body.bytes.len();
-                let end = sent.saturating_add(PIECE_BYTES).min(len);
-                let piece = (*sent < end).then(|| body.bytes.slice(*sent..end));
+                let end = sent.saturating_add(PIECE_BYTES).min(body.len());
+                let piece = (*sent < end).then(|| body.slice(*sent..end));
                 *sent = end;
                 piece
             }
@@ -122,7 +119,7 @@ impl Body {
 
     fn is_done(&self) -> bool {
         match self {
-            Self::Held { body, sent } => *sent >= body.bytes.len(),
+            Self::Held { body, sent } => *sent >= body.len(),
             Self::Streamed(_) => false,
         }
     }
@@ -226,7 +223,7 @@ impl CustomSession for Handed {
 
     fn is_body_empty(&mut self) -> bool {
         match &self.body {
-            Body::Held { body, .. } => body.bytes.is_empty(),
+            Body::Held { body, .. } => body.is_empty(),
             Body::Streamed(_) => self.real.is_body_empty(),
         }
     }

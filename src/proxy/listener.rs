@@ -78,7 +78,7 @@ impl Listener {
         self.accept(&mut connections, &signals, &mut ending).await;
         stop.send_replace(true);
         if *ending.borrow() == Ending::Stop {
-            self.accept_queued(&mut connections, &signals);
+            self.accept_queued(&mut connections, &signals).await;
         }
         // No new connection is taken from here on.
         drop(self.socket);
@@ -117,8 +117,8 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, peer)) => {
-                    // A network over its number is hung up on, which costs next to nothing.
-                    let Some(mut seat) = self.door.enter(peer.ip()) else { continue };
+                    // A network over its number or rate is hung up on, which costs next to nothing.
+                    let Some(mut seat) = self.door.enter(peer.ip()).await else { continue };
                     tokio::select! {
                         // Meanwhile, further connections wait in the system's queue.
                         () = self.door.seat(&mut seat) => {}
@@ -138,11 +138,11 @@ impl Listener {
 
     /// Takes the connections that the system has accepted already: their clients would lose what they
     /// have sent.
-    fn accept_queued(&self, connections: &mut JoinSet<()>, signals: &Signals) {
+    async fn accept_queued(&self, connections: &mut JoinSet<()>, signals: &Signals) {
         while self.door.has_room()
             && let Some(Ok((tcp, peer))) = self.socket.accept().now_or_never()
         {
-            if let Some(mut seat) = self.door.enter(peer.ip())
+            if let Some(mut seat) = self.door.enter(peer.ip()).await
                 && self.door.seat_now(&mut seat)
             {
                 self.begin(connections, signals, (tcp, peer), seat);
@@ -192,7 +192,10 @@ async fn serve_tls(
     signals: Signals,
 ) {
     let current = gateway.load_full();
-    let handshake = current.apart.handshake(tls.accept(tcp));
+    let handshake = async {
+        let handshake = tls.accept(tcp);
+        if guest.is_stranger() { current.apart.handshake(handshake).await } else { handshake.await }
+    };
     let stream = match tokio::time::timeout(current.timeouts.head, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

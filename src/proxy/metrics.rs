@@ -17,6 +17,8 @@ pub enum EarlyEnd {
     Resets,
     /// An HTTP/2 frame was incomplete for too long.
     SlowFrame,
+    /// Its network, or all strangers together, made more connections than they may in that time.
+    TooManyNew,
     /// What fedgate had to say was not read.
     Unread,
 }
@@ -29,6 +31,7 @@ impl EarlyEnd {
             Self::NetworkFull => "network_full",
             Self::Resets => "resets",
             Self::SlowFrame => "slow_frame",
+            Self::TooManyNew => "too_many_new",
             Self::Unread => "unread",
         }
     }
@@ -39,6 +42,8 @@ impl EarlyEnd {
 pub struct ProxyMetrics {
     connections: IntGauge,
     early_ends: IntCounterVec,
+    /// Refusals that waited, because the same connection had so many before.
+    pub refusals_paused: prometheus::IntCounter,
     /// Requests being worked on.
     pub in_flight: IntGauge,
     /// Memory held by requests' heads and bodies, in bytes.
@@ -74,6 +79,10 @@ impl ProxyMetrics {
                 ),
                 &["reason"],
             )?,
+            refusals_paused: prometheus::IntCounter::new(
+                "fedgate_refusals_paused_total",
+                "Refusals that waited, because the same connection had had so many before",
+            )?,
             in_flight: IntGauge::new("fedgate_requests_in_flight", "Requests being worked on")?,
             body_bytes: IntGauge::new(
                 "fedgate_request_body_bytes",
@@ -100,6 +109,7 @@ impl ProxyMetrics {
         };
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.early_ends.clone()))?;
+        registry.register(Box::new(metrics.refusals_paused.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.body_bytes.clone()))?;
         registry.register(Box::new(metrics.failed_handshakes.clone()))?;

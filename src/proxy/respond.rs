@@ -1,4 +1,4 @@
-//! Writes a refusal to the client.
+//! Writes what fedgate itself answers.
 
 use std::time::Duration;
 
@@ -10,6 +10,11 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::gate::{Refusal, Rejection};
+use crate::notary::KeyServerError;
+
+/// When to try again after there was no memory for an answer: about as long as the readers of others
+/// take.
+const ANSWERS_RETRY: Duration = Duration::from_secs(5);
 
 /// The answer to a refusal: a Matrix error (R7).
 pub struct Answer {
@@ -71,6 +76,25 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal) -> Result<()
     let Answer { header, body } = Answer::new(refusal)?;
     session.write_response_header(Box::new(header)).await?;
     session.write_response_body(body, true).await
+}
+
+/// Why a question for keys has no answer.
+pub fn refuse_question(error: KeyServerError) -> Refusal {
+    match error {
+        KeyServerError::Query(error) => Refusal::new(Rejection::KeyQueryMalformed, error),
+        KeyServerError::TooMany(wait) => {
+            Refusal::new(Rejection::RateLimited, "asked for too many servers' keys")
+                .retry_after(wait)
+        }
+        KeyServerError::Full => {
+            Refusal::new(Rejection::Overloaded, "all memory for a notary's answers is in use")
+                .retry_after(ANSWERS_RETRY)
+        }
+        KeyServerError::NoDocument => Refusal::new(
+            Rejection::HomeserverUnavailable,
+            "the homeserver's own keys have not been had yet",
+        ),
+    }
 }
 
 #[cfg(test)]

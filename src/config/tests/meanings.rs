@@ -274,12 +274,12 @@ buffered_bytes_max = "1 MiB"
 "#,
         &[],
         r#"
-error: limits.buffered_bytes_max (1048576 bytes) is less than limits.body_bytes_max (13107200 bytes) and 131072 bytes for a request's head and buffers: the largest requests could never pass
+error: limits.buffered_bytes_max (1048576 bytes) is less than limits.body_bytes_max (13107200 bytes) and 720896 bytes for a request's head and buffers: the largest requests could never pass
   --> fedgate.toml:4:22
    |
  4 | buffered_bytes_max = "1 MiB"
    |                      ^^^^^^^
-   = help: set limits.buffered_bytes_max to 13238272 or more
+   = help: set limits.buffered_bytes_max to 13828096 or more
 "#,
     );
 }

@@ -11,6 +11,7 @@ use super::table::{Fades, Table};
 use crate::config::RequestRates;
 use crate::keys::budget::Bucket;
 use crate::proto::ServerName;
+use crate::proto::client_network::is_on_internet;
 use crate::proto::server_glob::policy_identity;
 
 /// Addresses kept account of; each takes some hundred bytes.
@@ -33,23 +34,15 @@ const IPV6_PREFIX_BITS: u32 = 64;
 struct ClientKey(IpAddr);
 
 impl ClientKey {
-    /// None for addresses that are not on the Internet: behind one is a proxy that is not among
-    /// `listen.trusted_proxies`, and so everybody, or the operator's own network.
+    /// None for addresses that are not on the Internet.
     fn of(client: IpAddr) -> Option<Self> {
-        match client.to_canonical() {
-            IpAddr::V4(ip) => {
-                let [first, second, ..] = ip.octets();
-                let is_shared = first == 100 && (64..128).contains(&second);
-                let is_own = ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared;
-                (!is_own).then_some(Self(IpAddr::V4(ip)))
-            }
+        is_on_internet(client).then(|| match client.to_canonical() {
+            IpAddr::V4(ip) => Self(IpAddr::V4(ip)),
             IpAddr::V6(ip) => {
-                let is_own = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
                 let mask = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
-                let network = Ipv6Addr::from_bits(ip.to_bits() & mask);
-                (!is_own).then_some(Self(IpAddr::V6(network)))
+                Self(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask)))
             }
-        }
+        })
     }
 }
 

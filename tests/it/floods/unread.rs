@@ -64,3 +64,59 @@ async fn r3_a_connection_that_reads_nothing_is_ended_on_http2() {
     within("the end", async { while gate.metric("fedgate_connections").await > 0.0 {} }).await;
     assert_eq!(gate.metric(&super::ended("unread")).await, 1.0);
 }
+
+#[tokio::test]
+async fn r2_long_answers_that_wait_for_their_clients_take_memory() {
+    let homeserver =
+        Homeserver::start_with(|_| http::Response::new(full(vec![b'x'; ANSWER_BYTES]))).await;
+    let settings = "[limits]\nbody_bytes_max = 100000\nbuffered_bytes_max = 820896\n\
+                    buffered_bytes_max_per_network = 820896\n";
+    let gate = Gate::start_with(&homeserver, GateOptions { settings, ..GateOptions::default() });
+    let gate = gate.await;
+    let request = format!("GET {VERSION} HTTP/1.1\r\nHost: {OWN_NAME}\r\n\r\n");
+    let mut slow = Client::plain(gate.address).await;
+    slow.send(request.as_bytes()).await;
+    super::until_metric(&gate, "fedgate_request_body_bytes", 10.0 * 65_536.0).await;
+    let mut second = Client::plain(gate.address).await;
+    second.send(request.as_bytes()).await;
+    let answer = within("an answer", second.answer()).await.unwrap();
+    assert_eq!((answer.status, answer.errcode().as_str()), (503, "M_UNKNOWN"));
+    assert_eq!(answer.headers["retry-after"], "5");
+    let line =
+        "fedgate_requests_total{endpoint=\"version\",reason=\"overloaded\",verdict=\"refused\"}";
+    assert_eq!(gate.metric(line).await, 1.0);
+    // The first one is served as soon as it reads, and its memory is free then.
+    let mut came = 0;
+    while came < ANSWER_BYTES {
+        assert!(within("more", slow.fill()).await);
+        came += slow.take_buffered().len();
+    }
+    let used = "fedgate_request_body_bytes";
+    within("the end", async { while gate.metric(used).await > 0.0 {} }).await;
+}
+
+#[tokio::test]
+async fn r2_a_stranger_with_a_long_answer_gives_way_to_who_holds_less() {
+    let homeserver = Homeserver::start_with(|request| {
+        let length = if request.target == VERSION { ANSWER_BYTES } else { 2 };
+        http::Response::new(full(vec![b'{'; length]))
+    })
+    .await;
+    let settings = "[limits]\nbody_bytes_max = 100000\nbuffered_bytes_max = 820896\n\
+                    buffered_bytes_max_per_network = 820896\n";
+    let gate = super::gate(&homeserver, super::NO_PROXIES, settings).await;
+    let origin = gate.origin("origin.example");
+    let request = format!("GET {VERSION} HTTP/1.1\r\nHost: {OWN_NAME}\r\n\r\n");
+    let mut slow = Client::plain_from("127.1.0.1", gate.address).await;
+    slow.send(request.as_bytes()).await;
+    super::until_metric(&gate, "fedgate_request_body_bytes", 10.0 * 65_536.0).await;
+    let (head, body) = super::send_request(&origin, 99_999);
+    let mut known = Client::plain_from("127.2.0.1", gate.address).await;
+    known.send(&[head, body].concat()).await;
+    assert_eq!(within("an answer", known.answer()).await.unwrap().status, 200);
+    let came = within("the end", slow.until_closed()).await;
+    assert!(came.len() < ANSWER_BYTES, "{} bytes", came.len());
+    let line =
+        "fedgate_requests_total{endpoint=\"version\",reason=\"overloaded\",verdict=\"refused\"}";
+    assert_eq!(gate.metric(line).await, 1.0);
+}

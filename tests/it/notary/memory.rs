@@ -9,7 +9,7 @@ use crate::support::{Client, Gate, GateOptions, Homeserver, NOW_MS, OWN_NAME, Or
 const LARGE: usize = 250;
 
 /// Such answers have room at one time.
-const ANSWERS: usize = 4;
+const ANSWERS: usize = 2;
 
 fn question(body: &Value) -> Vec<u8> {
     let body = body.to_string();
@@ -26,20 +26,20 @@ async fn k14_a_question_that_waits_holds_no_body() {
     let homeserver = Homeserver::start().await;
     let options = GateOptions {
         key_server: NOTARY,
-        settings: "[limits]\nbody_bytes_max = 1000\nbuffered_bytes_max = 132072",
+        settings: "[limits]\nbody_bytes_max = 1000000\nbuffered_bytes_max = 1720896",
         ..GateOptions::default()
     };
     let gate = Gate::start_with(&homeserver, options).await;
     let known = gate.origin("known.example");
     gate.federation.silence("silent.example");
     let mut body = asking("silent.example", "ed25519:1");
-    body["filler"] = "x".repeat(900).into();
+    body["filler"] = "x".repeat(900_000).into();
     let mut waiting = Client::plain(gate.address).await;
     waiting.send(&question(&body)).await;
     while gate.federation.fetches() == 0 {
         tokio::task::yield_now().await;
     }
-    let content = format!("{{\"a\":\"{}\"}}", "a".repeat(900));
+    let content = format!("{{\"a\":\"{}\"}}", "a".repeat(900_000));
     let target = "/_matrix/federation/v1/send/1";
     let signed = known.authorize("PUT", target, Some(content.as_bytes()));
     let mut client = Client::plain(gate.address).await;

@@ -236,7 +236,7 @@ pub fn provoke(rejection: Rejection) -> Option<Case> {
         Rejection::OtherPath => case(sent("GET", "/_matrix/client/versions"), Reusable),
         // The body is not read.
         Rejection::Overloaded => case_in(World::Full, put(object, object), Closed).map(|c| Case {
-            settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 131172",
+            settings: "[limits]\nbody_bytes_max = 100\nbuffered_bytes_max = 720996",
             ..c
         }),
         Rejection::PolicyDenied => case_with(DENY, get(), Reusable),
