@@ -76,7 +76,7 @@ pub async fn read_body(
             };
             share.take(more).await.map_err(refuse_room)?;
             if let Some(apart) = stranger.filter(|_| length > 0) {
-                apart.pace(piece.len()).await;
+                apart.strangers_body(piece.len()).await;
             }
             Ok(Some((piece, more)))
         };

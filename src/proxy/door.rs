@@ -30,7 +30,7 @@ const PART_LEAVING: usize = 64;
 /// New connections a second, as each costs a handshake: of one client network, and of all those together
 /// from which no valid signature has come yet. What is saved up is enough for every server to come back
 /// after a restart.
-const NEW_RATES: Rates = Rates { in_all: 500, per_network: 50 };
+pub const NEW_RATES: Rates = Rates { in_all: 500, per_network: 50 };
 const NEW_BURST: Duration = Duration::from_secs(10);
 
 /// Client networks remembered from which a valid signature has come.

@@ -192,11 +192,10 @@ async fn serve_tls(
     signals: Signals,
 ) {
     let current = gateway.load_full();
-    let handshake = async {
-        let handshake = tls.accept(tcp);
-        if guest.is_stranger() { current.apart.handshake(handshake).await } else { handshake.await }
-    };
-    let stream = match tokio::time::timeout(current.timeouts.head, handshake).await {
+    if guest.is_stranger() {
+        current.apart.strangers_handshake().await;
+    }
+    let stream = match tokio::time::timeout(current.timeouts.head, tls.accept(tcp)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             gateway.load().metrics.proxy.failed_handshakes.inc();
