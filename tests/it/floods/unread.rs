@@ -120,3 +120,18 @@ async fn r2_a_stranger_with_a_long_answer_gives_way_to_who_holds_less() {
         "fedgate_requests_total{endpoint=\"version\",reason=\"overloaded\",verdict=\"refused\"}";
     assert_eq!(gate.metric(line).await, 1.0);
 }
+
+#[tokio::test]
+async fn r2_a_body_that_is_not_held_takes_memory_on_its_way() {
+    let homeserver = Homeserver::start().await;
+    let listen = "trusted_proxies = []\nother_paths = \"forward\"";
+    let gate = super::gate(&homeserver, listen, "").await;
+    let mut client = Client::plain_from("127.1.0.1", gate.address).await;
+    let head = "PUT /_matrix/client/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    client.send(format!("{head}12345").as_bytes()).await;
+    let used = "fedgate_request_body_bytes";
+    super::until_metric(&gate, used, 10.0 * 65_536.0).await;
+    client.send(b"67890").await;
+    assert_eq!(within("an answer", client.answer()).await.unwrap().status, 200);
+    within("the end", async { while gate.metric(used).await > 0.0 {} }).await;
+}
