@@ -26,3 +26,4 @@ pub mod net;
 pub mod notary;
 pub mod proto;
 pub mod proxy;
+mod stamp;

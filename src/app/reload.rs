@@ -1,9 +1,8 @@
 //! New settings for a gate that serves: put together beside those in force, and swapped in whole, or
 //! not at all.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -14,10 +13,11 @@ use super::assembly::{Assembly, Foundation, door_rules};
 use super::keys::renewed;
 use super::metrics::ReloadOutcome;
 use crate::admin::Served;
-use crate::config::{Changes, Config, Mode, RefusalLines, Settings, Sources};
+use crate::config::{Changes, Config, ConfigErrors, Mode, RefusalLines, Settings, Sources};
 use crate::proxy::door::Door;
 use crate::proxy::gateway::CurrentGateway;
 use crate::proxy::tls::{Certificate, Loaded};
+use crate::stamp::Stamp;
 
 /// The parts in use.
 pub struct Live {
@@ -135,11 +135,18 @@ pub(super) struct Reloader {
     /// The settings in force. Held while they are read again.
     settings: tokio::sync::Mutex<Settings>,
     /// The settings file when it was last read.
-    seen: Mutex<Stamp>,
+    seen: Mutex<Option<Stamp>>,
 }
 
-/// Time of change and length of the settings file; none where there is no file.
-type Stamp = Option<(SystemTime, u64)>;
+/// Why the last good settings stay in force.
+enum NotReloaded {
+    /// They cannot be read.
+    Wrong(ConfigErrors),
+    /// What they name cannot be used.
+    Unusable(StartError),
+    /// These changes cannot be made in place.
+    RestartNeeded(Changes),
+}
 
 impl Reloader {
     /// Over `live`, where `settings` from `sources` are in force.
@@ -149,7 +156,7 @@ impl Reloader {
         settings: Settings,
         set_log_filter: SetLogFilter,
     ) -> Self {
-        let seen = Mutex::new(stamp(sources.path()));
+        let seen = Mutex::new(Stamp::of(sources.path()));
         let settings = tokio::sync::Mutex::new(settings);
         Self { live, sources, set_log_filter, settings, seen }
     }
@@ -158,16 +165,20 @@ impl Reloader {
     /// came of it, for the service manager.
     pub(super) async fn reload(&self) -> &'static str {
         let mut in_force = self.settings.lock().await;
-        *lock(&self.seen) = stamp(self.sources.path());
-        let outcome = match Config::load_with_settings(&self.sources) {
+        *lock(&self.seen) = Stamp::of(self.sources.path());
+        let reloaded = match Config::load_with_settings(&self.sources) {
             Ok((config, settings)) => self.put_in_force(config, settings, &mut in_force).await,
-            Err(errors) => {
-                error!("settings not reloaded, the last good ones stay in force:\n{errors}");
-                ReloadOutcome::Refused
-            }
+            Err(errors) => Err(NotReloaded::Wrong(errors)),
         };
+        let outcome = match &reloaded {
+            Ok(_) => ReloadOutcome::Applied,
+            Err(NotReloaded::Wrong(_) | NotReloaded::Unusable(_)) => ReloadOutcome::Refused,
+            Err(NotReloaded::RestartNeeded(_)) => ReloadOutcome::RestartNeeded,
+        };
+        // Counted first: whoever reads the line finds it in the metrics.
         let foundation = &self.live.foundation;
         foundation.families.reloads.reloaded(outcome, foundation.outside.clock.now());
+        log(&reloaded);
         match outcome {
             ReloadOutcome::Applied => "Settings reloaded",
             ReloadOutcome::Refused => "Settings not reloaded: they are wrong, see the log",
@@ -175,38 +186,26 @@ impl Reloader {
         }
     }
 
+    /// What has changed, once it is in force.
     async fn put_in_force(
         &self,
         config: Config,
         settings: Settings,
         in_force: &mut Settings,
-    ) -> ReloadOutcome {
+    ) -> Result<Changes, NotReloaded> {
         let changes = Changes::between(in_force, &settings);
         let restart = changes.needing_restart();
         if !restart.is_empty() {
-            error!(
-                changes = %restart,
-                "settings not reloaded, the last good ones stay in force: these take a restart; \
-                 SIGUSR2 restarts without losing a request where listen.handover is set"
-            );
-            return ReloadOutcome::RestartNeeded;
+            return Err(NotReloaded::RestartNeeded(restart));
         }
         let filter = config.log.filter.clone();
-        if let Err(error) = self.live.apply(config).await {
-            error!(%error, "settings not reloaded, the last good ones stay in force");
-            return ReloadOutcome::Refused;
-        }
+        self.live.apply(config).await.map_err(NotReloaded::Unusable)?;
         // The settings have been checked, so that this cannot fail.
         if let Err(error) = (self.set_log_filter)(&filter) {
             error!(error, "log.filter is not changed");
         }
         *in_force = settings;
-        if changes.is_empty() {
-            info!("settings reloaded: they are the same; the files they name have been read again");
-        } else {
-            info!(%changes, "settings reloaded");
-        }
-        ReloadOutcome::Applied
+        Ok(changes)
     }
 
     /// Looks at the settings file at this interval, and reloads when it has changed and is still the
@@ -215,7 +214,7 @@ impl Reloader {
         let mut last = *lock(&self.seen);
         loop {
             tokio::time::sleep(interval).await;
-            let now = stamp(self.sources.path());
+            let now = Stamp::of(self.sources.path());
             if now == last && now != *lock(&self.seen) {
                 self.reload().await;
             }
@@ -224,9 +223,24 @@ impl Reloader {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+fn log(reloaded: &Result<Changes, NotReloaded>) {
+    match reloaded {
+        Ok(changes) if changes.is_empty() => {
+            info!("settings reloaded: they are the same; the files they name have been read again");
+        }
+        Ok(changes) => info!(%changes, "settings reloaded"),
+        Err(NotReloaded::Wrong(errors)) => {
+            error!("settings not reloaded, the last good ones stay in force:\n{errors}");
+        }
+        Err(NotReloaded::Unusable(error)) => {
+            error!(%error, "settings not reloaded, the last good ones stay in force");
+        }
+        Err(NotReloaded::RestartNeeded(changes)) => error!(
+            %changes,
+            "settings not reloaded, the last good ones stay in force: these take a restart; \
+             SIGUSR2 restarts without losing a request where listen.handover is set"
+        ),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

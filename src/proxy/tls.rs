@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
 
 use crate::config::TlsFiles;
+use crate::stamp::Stamp;
 
 /// Why a certificate cannot be used; the text names the file.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +55,8 @@ pub struct Loaded {
     stamps: Stamps,
 }
 
-/// Time of change and length of both files. The length tells a half-written file from a whole one
-/// where the clock of the file system is too coarse to.
-type Stamps = [Option<(SystemTime, u64)>; 2];
+/// Those of both files.
+type Stamps = [Option<Stamp>; 2];
 
 impl Loaded {
     /// Reads certificate and key.
@@ -135,10 +135,7 @@ impl ResolvesServerCert for Certificate {
 }
 
 fn stamps(files: &TlsFiles) -> Stamps {
-    [&files.certificate, &files.private_key].map(|path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    })
+    [&files.certificate, &files.private_key].map(|path| Stamp::of(path))
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {

@@ -7,18 +7,22 @@ use crate::source::{Source, tokens};
 use crate::{assert_none, read, root, rust_files};
 
 /// Each module of the crate and those it may name, beside itself: `proto <- net <- keys <- gate <-
-/// proxy <- app <- cli`, with `clock` and `config` beside, and `admin` above `keys`.
-const ALLOWED: [(&str, &[&str]); 13] = [
+/// proxy <- app <- cli`, with `clock`, `stamp` and `config` beside, and `admin` above `keys`.
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("proto", &[]),
     ("clock", &["proto"]),
+    ("stamp", &[]),
     ("config", &["proto"]),
     ("net", &["proto"]),
     ("keys", &["clock", "config", "net", "proto"]),
-    ("gate", &["clock", "config", "keys", "proto"]),
+    ("gate", &["clock", "config", "keys", "proto", "stamp"]),
     ("notary", &["clock", "keys", "proto"]),
-    ("proxy", &["clock", "config", "gate", "keys", "net", "notary", "proto"]),
+    ("proxy", &["clock", "config", "gate", "keys", "net", "notary", "proto", "stamp"]),
     ("admin", &["keys", "proto"]),
-    ("app", &["admin", "clock", "config", "gate", "keys", "net", "notary", "proto", "proxy"]),
+    (
+        "app",
+        &["admin", "clock", "config", "gate", "keys", "net", "notary", "proto", "proxy", "stamp"],
+    ),
     (
         "cli",
         &["admin", "app", "clock", "config", "gate", "keys", "net", "notary", "proto", "proxy"],

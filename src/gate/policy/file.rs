@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::room;
 use super::table::{Rule, RulePlace};
@@ -35,14 +34,6 @@ pub(super) struct Contents {
     /// Bans in a policy room that no server name can match, and that are passed over: what strangers
     /// write there must not stop the rest.
     pub(super) skipped: usize,
-}
-
-/// Time of change and length of a file: the same as for certificates.
-pub(super) type Stamp = Option<(SystemTime, u64)>;
-
-pub(super) fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 /// Reads a file.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::file::{Contents, PolicyFileError, Stamp, read, stamp};
+use super::file::{Contents, PolicyFileError, read};
 use super::table::{Rule, RulePlace, Table};
 use crate::config::{IpLiterals, PlacedRule, Policy, PolicyFile, PolicyFileKind};
 use crate::proto::ServerName;
 use crate::proto::server_glob::{GlobShape, policy_identity};
+use crate::stamp::Stamp;
 
 /// Most rules in all files together: some hundred megabytes.
 const RULES_MAX: usize = 1_000_000;
@@ -56,7 +57,7 @@ pub struct Reading {
 struct List {
     file: PolicyFile,
     /// The file's state when it was last read; none if it was not.
-    seen: Option<Stamp>,
+    seen: Option<Option<Stamp>>,
     contents: Contents,
     is_broken: bool,
 }
@@ -114,7 +115,7 @@ impl Lists {
     /// The file of this index, if it is not as it was when this was asked last.
     fn changed(&mut self, index: usize) -> Option<PolicyFile> {
         let list = self.files.get_mut(index)?;
-        let now = stamp(&list.file.path);
+        let now = Stamp::of(&list.file.path);
         let is_changed = list.seen != Some(now);
         list.seen = Some(now);
         is_changed.then(|| list.file.clone())

@@ -4,7 +4,7 @@ use super::case::{Case, Frame, Kind, Variant, Verdict};
 use super::lane::{AFTER, Lane, authorization};
 use crate::support::OWN_NAME;
 use crate::support::h2_raw::{H2Raw, Outcome, block};
-use crate::support::http2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS};
+use crate::support::http2::{self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS};
 
 const KIND: Kind = Kind::Http2;
 
@@ -19,9 +19,10 @@ pub async fn run(
     verdict: &Verdict,
 ) -> Result<(), String> {
     let mut client = connect(lane).await;
-    for frame in case.frames(variant)? {
-        send(&mut client, frame).await;
-    }
+    // In one piece, which the gate gets in one: a request that is whole before the frame that ends the
+    // connection is else dealt with or not, as it happens.
+    let frames: Vec<u8> = case.frames(variant)?.into_iter().flat_map(encoded).collect();
+    client.write(&frames).await;
     let outcome = client.outcome(STREAM).await;
     match (verdict, &outcome) {
         (Verdict::Passes { .. }, Outcome::Answered(Some(200), _)) => {
@@ -71,7 +72,7 @@ async fn connect(lane: &Lane) -> H2Raw {
     H2Raw::connect(gate.address, gate.ca.as_deref().unwrap_or_default()).await
 }
 
-async fn send(client: &mut H2Raw, frame: Frame) {
+fn encoded(frame: Frame) -> Vec<u8> {
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let encode = |fields: &[(Vec<u8>, Vec<u8>)]| {
         let fields: Vec<_> = fields.iter().map(|(n, v)| (&n[..], &v[..])).collect();
@@ -80,17 +81,14 @@ async fn send(client: &mut H2Raw, frame: Frame) {
     match frame {
         Frame::Headers { stream, fields, end, whole } => {
             let flags = flag(end, END_STREAM) | flag(whole, END_HEADERS);
-            client.frame(HEADERS, flags, stream, &encode(&fields)).await;
+            http2::frame(HEADERS, flags, stream, &encode(&fields))
         }
         Frame::Continuation { fields, whole } => {
-            let flags = flag(whole, END_HEADERS);
-            client.frame(CONTINUATION, flags, STREAM, &encode(&fields)).await;
+            http2::frame(CONTINUATION, flag(whole, END_HEADERS), STREAM, &encode(&fields))
         }
         Frame::Data { stream, bytes, end } => {
-            client.frame(DATA, flag(end, END_STREAM), stream, &bytes).await;
+            http2::frame(DATA, flag(end, END_STREAM), stream, &bytes)
         }
-        Frame::Raw { kind, flags, stream, payload } => {
-            client.frame(kind, flags, stream, &payload).await;
-        }
+        Frame::Raw { kind, flags, stream, payload } => http2::frame(kind, flags, stream, &payload),
     }
 }
