@@ -84,7 +84,7 @@ struct Workload {
     method: Method,
     target: &'static str,
     headers: HeaderMap,
-    body: Vec<u8>,
+    body: Bytes,
     message: Vec<u8>,
     signature: ed25519_dalek::Signature,
 }
@@ -192,7 +192,7 @@ fn workload(bytes: usize) -> Workload {
     headers.insert("authorization", value.parse().unwrap());
     headers.insert("host", "gate.example.org".parse().unwrap());
     let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-    Workload { method, target, headers, body, message, signature }
+    Workload { method, target, headers, body: body.into(), message, signature }
 }
 
 /// From the head to the permit, as the proxy does it.
@@ -204,7 +204,10 @@ fn judge(gate: &Gate, runtime: &Runtime, work: &Workload) -> Permit {
     };
     let admitted = gate.admit(head).unwrap();
     let keys = runtime.block_on(gate.find_keys(&admitted.claim, CLIENT)).unwrap();
-    gate.judge(&admitted, &keys, &work.body).unwrap().permit
+    let mut body = gate.hear(&admitted, &keys);
+    body.push(work.body.clone(), 0);
+    body.end();
+    gate.judge(&admitted, &body).unwrap().permit
 }
 
 /// Nanoseconds per call over one slice of time.

@@ -6,9 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use bytes::Bytes;
 use fedgate::gate::admission::RequestHead;
 use fedgate::gate::events::Examined;
-use fedgate::gate::{Authorization, Gate, Permit, Refusal, Rejection};
+use fedgate::gate::{Authorization, Gate, Judged, Permit, Refusal, Rejection};
 use fedgate_fuzz::pipeline::{self, OWN, Request};
 use fedgate_fuzz::x_matrix::{Header, parse};
 use fedgate_fuzz::{json, paths};
@@ -16,6 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A body also comes in pieces of this length.
+const PIECE_BYTES: usize = 5;
 
 thread_local! {
     static GATE: (Gate, tokio::runtime::Runtime) = {
@@ -62,7 +66,19 @@ async fn pass(gate: &Gate, head: RequestHead<'_>, body: &[u8]) -> Option<Result<
     if body.len() > admitted.body.bytes_max() {
         return None;
     }
-    let judged = match gate.judge(&admitted, &keys, body) {
+    let heard = |length: usize| {
+        let mut heard = gate.hear(&admitted, &keys);
+        for piece in body.chunks(length) {
+            heard.push(Bytes::copy_from_slice(piece), 0);
+        }
+        heard.end();
+        heard
+    };
+    let (whole, pieces) = (heard(usize::MAX), heard(PIECE_BYTES));
+    let judged = gate.judge(&admitted, &whole);
+    let judged_in_pieces = gate.judge(&admitted, &pieces);
+    assert_eq!(shown(&judged), shown(&judged_in_pieces));
+    let judged = match judged {
         Ok(judged) => judged,
         Err(refusal) => return Some(Err(refusal)),
     };
@@ -70,6 +86,10 @@ async fn pass(gate: &Gate, head: RequestHead<'_>, body: &[u8]) -> Option<Result<
         assert!(json::parse_object(&answer).is_some(), "{answer:?}");
     }
     Some(Ok(judged.permit))
+}
+
+fn shown(judged: &Result<Judged<'_>, Refusal>) -> String {
+    format!("{:?}", judged.as_ref().map(|judged| &judged.permit))
 }
 
 fn permitted(request: &Request, permit: Permit) {

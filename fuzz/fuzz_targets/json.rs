@@ -2,12 +2,14 @@
 
 #![no_main]
 
-use fedgate::proto::json::{Object, Part};
+use bytes::Bytes;
+use fedgate::proto::json::{GrowingText, JsonError, Object, Part};
 use fedgate_fuzz::json::{Value, parse_object};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let scanned = Object::scan(data);
+    grown(data, &scanned);
     let tree = parse_object(data);
     assert_eq!(scanned.is_ok(), tree.is_some(), "{scanned:?}");
     let (Ok(object), Some(tree)) = (scanned, tree) else { return };
@@ -24,6 +26,23 @@ fuzz_target!(|data: &[u8]| {
         parts(object, &tree);
     }
 });
+
+/// A text that comes in pieces is read as the one that is there as a whole.
+fn grown(data: &[u8], scanned: &Result<Object<'_>, JsonError>) {
+    let length = data.iter().fold(1, |sum: usize, byte| sum * 7 % 61 + usize::from(*byte) % 8 + 1);
+    let mut grown = GrowingText::scanned(1);
+    for piece in data.chunks(length) {
+        grown.push(Bytes::copy_from_slice(piece), 0);
+    }
+    grown.end();
+    let is_canonical = scanned.as_ref().is_ok_and(Object::is_canonical);
+    // Of a token this long it need not be found.
+    let has_long_token = data.len() >= 4_000;
+    assert!(grown.may_be_canonical() == is_canonical || is_canonical && has_long_token);
+    let shown =
+        |object: &Object<'_>| (object.is_canonical(), written(|sink| object.write_canonical(sink)));
+    assert_eq!(grown.object().as_ref().map(shown), scanned.as_ref().map(shown));
+}
 
 /// Parts of the object are the same as those of the tree.
 fn parts(object: &Object<'_>, tree: &Value) {

@@ -1,10 +1,11 @@
 //! What may pass: the order of checks, in one file.
 //!
 //! The steps of [`Gate`] are called in turn by the proxy: [`Gate::admit`] on the head,
-//! [`Gate::find_keys`] (which waits), [`Gate::judge`] on the whole body, and [`Gate::examine`] (which
-//! may wait) on what it says. Each refuses with a [`Refusal`]; [`Gate::judge`] mints the [`Permit`].
+//! [`Gate::find_keys`] (which waits), [`Gate::hear`] for the [`Body`] while it comes, [`Gate::judge`] on
+//! the whole of it, and [`Gate::examine`] (which may wait) on what it says. Each refuses with a [`Refusal`]; [`Gate::judge`] mints the [`Permit`].
 
 pub mod admission;
+pub mod body;
 pub mod events;
 pub mod limits;
 pub mod metrics;
@@ -21,6 +22,7 @@ use self::events::{Examined, Examiner, Lesson, Verified};
 use self::limits::{Limits, Place};
 use self::policy::Policy;
 use admission::{Admitted, BodyRule, Claim, Credentials, RequestHead, admit};
+pub use body::Body;
 pub use permit::{Authorization, Permit};
 pub use rejection::{Refusal, Rejection};
 
@@ -32,7 +34,9 @@ use crate::proto::ed25519::Signature;
 use crate::proto::json::{JsonError, JsonErrorKind, Object};
 use crate::proto::signed_request::SignedRequest;
 use crate::proto::validity::TrustedKey;
-use crate::proto::verify::{KeyedSignature, VerifiedOrigin, VerifyError, verify_request};
+use crate::proto::verify::{
+    KeyedSignature, VerifiedOrigin, VerifyError, verify_heard, verify_request,
+};
 use crate::proto::x_matrix::header_value;
 
 /// The gate's settings.
@@ -70,6 +74,12 @@ pub struct Judged<'a> {
 /// The keys found for a request's signatures: each valid at the time of the lookup.
 #[derive(Debug, Default)]
 pub struct FoundKeys(Vec<(TrustedKey, Signature)>);
+
+impl FoundKeys {
+    fn signatures(&self) -> impl Iterator<Item = KeyedSignature<'_>> {
+        self.0.iter().map(|(key, signature)| KeyedSignature { key, signature })
+    }
+}
 
 impl Gate {
     /// A gate that asks `keyring` for keys, and looks at events with `examiner`.
@@ -169,12 +179,19 @@ impl Gate {
         }
     }
 
+    /// The body of a request that is admitted, of which nothing has come yet.
+    pub fn hear<'k>(&self, admitted: &Admitted, keys: &'k FoundKeys) -> Body<'k> {
+        match (&admitted.claim, admitted.body) {
+            (Claim::Signed(_), BodyRule::Object { .. }) => Body::heard_by(keys),
+            _ => Body::kept(keys),
+        }
+    }
+
     /// The verdict on a whole request.
     pub fn judge<'a>(
         &self,
         admitted: &Admitted,
-        keys: &FoundKeys,
-        body: &'a [u8],
+        body: &'a Body<'_>,
     ) -> Result<Judged<'a>, Refusal> {
         let unsigned = |permit| Ok(Judged { permit, content: None });
         let credentials = match &admitted.claim {
@@ -183,11 +200,12 @@ impl Gate {
             Claim::Signed(credentials) => credentials,
         };
         let content = match admitted.body {
-            BodyRule::Object { .. } => Some(Object::scan(body).map_err(refuse_json)?),
+            BodyRule::Object { .. } => Some(body.object().map_err(refuse_json)?),
             BodyRule::Bounded { .. } | BodyRule::Empty | BodyRule::Unbounded => None,
         };
-        let verified = self.verify(admitted, credentials, keys, content.as_ref())?;
-        let authorization = keys
+        let verified = self.verify(admitted, credentials, body, content.as_ref())?;
+        let authorization = body
+            .keys()
             .0
             .iter()
             .map(|(key, sig)| header_value(&key.server, verified.destination(), &key.id, sig))
@@ -260,7 +278,7 @@ impl Gate {
                 policy.watch().await;
             }
         };
-        tokio::join!(rooms, rules);
+        tokio::join!(rooms, rules, self.keyring.make_tables());
     }
 
     /// What is to be learnt from the homeserver's answer to a request that is forwarded.
@@ -272,12 +290,12 @@ impl Gate {
         &self,
         admitted: &Admitted,
         credentials: &Credentials,
-        keys: &FoundKeys,
+        body: &Body<'_>,
         content: Option<&Object<'_>>,
     ) -> Result<VerifiedOrigin, Refusal> {
-        let now = self.clock.now();
-        let signatures: Vec<_> =
-            keys.0.iter().map(|(key, signature)| KeyedSignature { key, signature }).collect();
+        let is_canonical = content.is_some_and(Object::is_canonical);
+        let heard = body.heard().filter(|_| is_canonical);
+        let (now, hot_keys) = (self.clock.now(), Some(self.keyring.hot_keys()));
         let mut refusal = Refusal::new(Rejection::InternalError, "no destination to verify for");
         for destination in &credentials.destinations {
             let request = SignedRequest {
@@ -287,7 +305,14 @@ impl Gate {
                 destination,
                 content,
             };
-            match verify_request(&request, &signatures, now) {
+            let verified = match heard {
+                Some(heard) => verify_heard(&request, heard, hot_keys, now),
+                None => {
+                    let signatures: Vec<_> = body.keys().signatures().collect();
+                    verify_request(&request, &signatures, hot_keys, now)
+                }
+            };
+            match verified {
                 Ok(verified) => return Ok(verified),
                 Err(error) => {
                     refusal = refuse_signature(&error).of_origin(&credentials.origin);

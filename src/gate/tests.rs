@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use prometheus::Registry;
@@ -101,7 +102,13 @@ impl House {
         let judged = async {
             let admitted = self.gate.admit(head)?;
             let keys = self.gate.find_keys(&admitted.claim, CLIENT).await?;
-            self.gate.judge(&admitted, &keys, body.as_bytes()).map(|judged| judged.permit)
+            let [dripped, whole] = [1, usize::MAX].map(|length| {
+                let body = heard(&self.gate, &admitted, &keys, body, length);
+                self.gate.judge(&admitted, &body).map(|judged| judged.permit)
+            });
+            let shown = |judged: &Result<Permit, Refusal>| format!("{judged:?}");
+            assert_eq!(shown(&dripped), shown(&whole));
+            whole
         };
         judged.await.map_err(|refusal: Refusal| refusal.rejection)
     }
@@ -109,6 +116,22 @@ impl House {
     async fn refusal(&self, headers: &[String], body: &str) -> Rejection {
         self.judge(headers, body).await.unwrap_err()
     }
+}
+
+/// A body that has come in pieces of that length.
+fn heard<'k>(
+    gate: &Gate,
+    admitted: &Admitted,
+    keys: &'k FoundKeys,
+    text: &str,
+    length: usize,
+) -> Body<'k> {
+    let mut body = gate.hear(admitted, keys);
+    for piece in text.as_bytes().chunks(length) {
+        body.push(Bytes::copy_from_slice(piece), text.len());
+    }
+    body.end();
+    body
 }
 
 fn enforcing() -> House {
@@ -173,10 +196,35 @@ async fn r41_a_key_that_ends_while_the_body_arrives_verifies_nothing() {
     let head = RequestHead { method: &Method::PUT, raw_target: TARGET.as_bytes(), headers: &map };
     let admitted = house.gate.admit(head).unwrap();
     let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
-    assert!(house.gate.judge(&admitted, &keys, b"{}").is_ok());
-    house.clock.set(at(DAY + 1));
-    let refusal = house.gate.judge(&admitted, &keys, b"{}").unwrap_err();
-    assert_eq!(refusal.rejection, Rejection::KeyExpired);
+    for text in ["{}", "{ }"] {
+        house.clock.set(at(0));
+        let body = heard(&house.gate, &admitted, &keys, text, 1);
+        assert!(house.gate.judge(&admitted, &body).is_ok());
+        house.clock.set(at(DAY + 1));
+        let refusal = house.gate.judge(&admitted, &body).unwrap_err();
+        assert_eq!(refusal.rejection, Rejection::KeyExpired, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_verified_requests_become_hot_and_those_of_forged_ones_do_not() {
+    let house = enforcing();
+    let (right, forged) =
+        (house.signed_by("ed25519:1", "{}"), house.signed_by("ed25519:1", r#"{"a":1}"#));
+    let hot_keys = house.gate.keyring.hot_keys();
+    for _ in 0..100 {
+        assert_eq!(
+            house.refusal(std::slice::from_ref(&forged), "{}").await,
+            Rejection::BadSignature
+        );
+    }
+    assert!(!hot_keys.make_one());
+    for _ in 0..100 {
+        house.judge(std::slice::from_ref(&right), "{}").await.unwrap();
+    }
+    assert!(hot_keys.make_one());
+    house.judge(&[right], "{}").await.unwrap();
+    assert_eq!(house.refusal(&[forged], "{}").await, Rejection::BadSignature);
 }
 
 #[tokio::test]
@@ -225,7 +273,9 @@ fn r4_other_paths_pass_only_where_the_operator_says_so() {
     assert_eq!(refusing.gate.admit(head).unwrap_err().rejection, Rejection::OtherPath);
     let forwarding = House::new(Mode::Enforce, OtherPaths::Forward);
     let admitted = forwarding.gate.admit(head).unwrap();
-    let judged = forwarding.gate.judge(&admitted, &FoundKeys::default(), b"x").unwrap();
+    let keys = FoundKeys::default();
+    let body = heard(&forwarding.gate, &admitted, &keys, "x", 1);
+    let judged = forwarding.gate.judge(&admitted, &body).unwrap();
     assert_eq!(judged.permit.origin(), None);
     assert_eq!(judged.permit.consume(), Authorization::AsReceived);
     let open = RequestHead { raw_target: b"/_matrix/federation/v1/version", ..head };

@@ -9,6 +9,7 @@ mod look;
 mod operator;
 mod refresh;
 mod renewal;
+mod tables;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,6 +40,7 @@ use super::rules::{Banned, Rulebook};
 use super::store::KeyStore;
 use crate::clock::Clock;
 use crate::config::BindingMode;
+use crate::proto::ed25519::HotKeys;
 use crate::proto::validity::TrustedKey;
 use crate::proto::{KeyId, ServerName, Timestamp};
 
@@ -146,6 +148,7 @@ struct Shared {
     backlog: Backlog,
     /// The rules that count now. Held while the operator changes one, or new settings come.
     rules: tokio::sync::Mutex<Rulebook>,
+    hot_keys: HotKeys,
 }
 
 /// What is known of one requested key.
@@ -212,6 +215,7 @@ impl Keyring {
             flushes: AtomicU64::new(0),
             backlog: Backlog::default(),
             rules: tokio::sync::Mutex::new(parts.rules.clone()),
+            hot_keys: HotKeys::new(HotKeys::BYTES_MAX),
         });
         Self(Arc::new(Inner { parts, budget, shared }))
     }

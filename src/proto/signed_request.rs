@@ -210,15 +210,21 @@ pub struct SignedRequest<'a> {
 }
 
 impl SignedRequest<'_> {
+    /// What stands before the content among the signed bytes.
+    pub const BEFORE_CONTENT: &'static [u8] = br#"{"content":"#;
+
     /// Hands the signed bytes, the object's canonical JSON, to `sink` in order.
     pub fn write_signed_bytes(&self, sink: &mut impl FnMut(&[u8])) {
         if let Some(content) = self.content {
-            sink(br#"{"content":"#);
+            sink(Self::BEFORE_CONTENT);
             content.write_canonical(sink);
-            sink(br#","destination":"#);
-        } else {
-            sink(br#"{"destination":"#);
         }
+        self.write_behind_content(sink);
+    }
+
+    /// The same but for the content, if there is one, and what stands before it.
+    pub fn write_behind_content(&self, sink: &mut impl FnMut(&[u8])) {
+        sink(if self.content.is_some() { br#","destination":"# } else { br#"{"destination":"# });
         json::write_string(self.destination.as_str(), sink);
         sink(br#","method":"#);
         json::write_string(self.method, sink);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ed25519::{BadSignature, Signature, Verifier};
+use super::ed25519::{BadSignature, HotKeys, Signature, Verifier};
 use super::signed_request::SignedRequest;
 use super::validity::{KeyExpired, TrustedKey};
 use super::{KeyId, ServerName, Timestamp};
@@ -52,42 +52,113 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
+/// The checks of a request's signatures by these keys, which take the signed bytes piece by piece: the
+/// content can be heard while it comes.
+#[derive(Clone)]
+pub struct SignatureChecks<'k>(Vec<(&'k TrustedKey, Verifier)>);
+
+impl<'k> SignatureChecks<'k> {
+    /// Begins the checks of signatures over a request with content, which is to follow in canonical form.
+    ///
+    /// # Errors
+    /// A signature is bad whatever was signed.
+    pub fn before_content(
+        signatures: impl Iterator<Item = KeyedSignature<'k>>,
+    ) -> Result<Self, VerifyError> {
+        let mut checks = Self::begin(signatures)?;
+        checks.hear(SignedRequest::BEFORE_CONTENT);
+        Ok(checks)
+    }
+
+    fn begin(signatures: impl Iterator<Item = KeyedSignature<'k>>) -> Result<Self, VerifyError> {
+        let check = |KeyedSignature { key, signature }: KeyedSignature<'k>| {
+            let check = key.key.verifier(signature).map_err(|error| bad(&key.id, error))?;
+            Ok((key, check))
+        };
+        signatures.map(check).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The next piece.
+    pub fn hear(&mut self, piece: &[u8]) {
+        for (_, check) in &mut self.0 {
+            check.update(piece);
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'k TrustedKey> + Clone {
+        self.0.iter().map(|(key, _)| *key)
+    }
+
+    /// The verdict, now that all signed bytes have been heard.
+    fn verdict(
+        self,
+        request: &SignedRequest<'_>,
+        hot_keys: Option<&HotKeys>,
+    ) -> Result<VerifiedOrigin, VerifyError> {
+        let keys = self.keys().map(|key| key.id.clone()).collect();
+        for (key, check) in self.0 {
+            let verdict = match hot_keys {
+                Some(hot_keys) => check.finish_hot(hot_keys),
+                None => check.finish(),
+            };
+            verdict.map_err(|error| bad(&key.id, error))?;
+        }
+        let (origin, destination) = (request.origin.clone(), request.destination.clone());
+        Ok(VerifiedOrigin { origin, destination, keys })
+    }
+}
+
+impl fmt::Debug for SignatureChecks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys().map(|key| &key.id)).finish()
+    }
+}
+
 /// Checks every given signature over the request; all must verify and at least one must be given.
-/// The signed bytes are walked through once, whatever the number of signatures.
+/// The signed bytes are walked through once, whatever the number of signatures. `hot_keys` change no
+/// verdict, only what it costs.
 pub fn verify_request(
     request: &SignedRequest<'_>,
     signatures: &[KeyedSignature<'_>],
+    hot_keys: Option<&HotKeys>,
     now: Timestamp,
 ) -> Result<VerifiedOrigin, VerifyError> {
-    if signatures.is_empty() {
+    check_keys(request.origin, signatures.iter().map(|signed| signed.key), now)?;
+    let mut checks = SignatureChecks::begin(signatures.iter().copied())?;
+    request.write_signed_bytes(&mut |piece: &[u8]| checks.hear(piece));
+    checks.verdict(request, hot_keys)
+}
+
+/// The same with checks that were begun by [`SignatureChecks::before_content`], and have heard the whole
+/// content since.
+pub fn verify_heard(
+    request: &SignedRequest<'_>,
+    heard: &SignatureChecks<'_>,
+    hot_keys: Option<&HotKeys>,
+    now: Timestamp,
+) -> Result<VerifiedOrigin, VerifyError> {
+    check_keys(request.origin, heard.keys(), now)?;
+    let mut checks = heard.clone();
+    request.write_behind_content(&mut |piece: &[u8]| checks.hear(piece));
+    checks.verdict(request, hot_keys)
+}
+
+/// Whether all keys are the origin's and may be used, and there is one.
+fn check_keys<'k>(
+    origin: &ServerName,
+    keys: impl Iterator<Item = &'k TrustedKey> + Clone,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    if keys.clone().next().is_none() {
         return Err(VerifyError::Unsigned);
     }
-    for KeyedSignature { key, .. } in signatures {
-        if key.server != *request.origin {
-            return Err(VerifyError::ForeignKey(key.id.clone()));
-        }
+    if let Some(key) = keys.clone().find(|key| key.server != *origin) {
+        return Err(VerifyError::ForeignKey(key.id.clone()));
     }
-    for KeyedSignature { key, .. } in signatures {
+    for key in keys {
         key.check(now).map_err(|expired| VerifyError::Expired(key.id.clone(), expired))?;
     }
-    let mut checks: Vec<(&KeyId, Verifier)> = Vec::with_capacity(signatures.len());
-    for KeyedSignature { key, signature } in signatures {
-        let verifier = key.key.verifier(signature).map_err(|error| bad(&key.id, error))?;
-        checks.push((&key.id, verifier));
-    }
-    request.write_signed_bytes(&mut |piece: &[u8]| {
-        for (_, verifier) in &mut checks {
-            verifier.update(piece);
-        }
-    });
-    for (id, verifier) in checks {
-        verifier.finish().map_err(|error| bad(id, error))?;
-    }
-    Ok(VerifiedOrigin {
-        origin: request.origin.clone(),
-        destination: request.destination.clone(),
-        keys: signatures.iter().map(|signed| signed.key.id.clone()).collect(),
-    })
+    Ok(())
 }
 
 fn bad(id: &KeyId, BadSignature: BadSignature) -> VerifyError {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::apart::Apart;
 use super::budget::{NoRoom, Share};
 use crate::gate::admission::BodyRule;
-use crate::gate::{Refusal, Rejection};
+use crate::gate::{Body, Refusal, Rejection};
 
 /// Least bytes reserved for a body that comes in more than one piece. A declared length alone costs
 /// nothing; beyond this, twice as much is reserved as has come.
@@ -46,22 +46,21 @@ impl BodyPace {
     }
 }
 
-/// Reads the whole body of a request into memory of `share`, at the pace that is asked for; its bytes,
-/// exactly as received. What a `stranger` sends after a first piece has the pace of all strangers.
+/// Reads the whole body of a request into memory of `share`, exactly as received, at the pace that is
+/// asked for. What a `stranger` sends after a first piece has the pace of all strangers.
 pub async fn read_body(
     session: &mut ServerSession,
     rule: BodyRule,
+    body: &mut Body<'_>,
     share: &mut Share,
     pace: BodyPace,
     stranger: Option<&Apart>,
-) -> Result<Bytes, Refusal> {
+) -> Result<(), Refusal> {
     let begin = Instant::now();
     let mut yielded = std::pin::pin!(share.yielded());
     let (bytes_max, declared) = (rule.bytes_max(), declared_length(session));
     let most = declared.unwrap_or(bytes_max).min(bytes_max);
     let (mut length, mut reserved) = (0, 0);
-    let mut first = Bytes::new();
-    let mut rest = Vec::new();
     loop {
         let end = pace.end(length);
         let next = async {
@@ -91,18 +90,11 @@ pub async fn read_body(
         })?;
         let Some((piece, more)) = piece? else { break };
         reserved += more;
-        let read_before = length;
         length += piece.len();
-        // A body that comes in one piece is not copied.
-        if read_before == 0 {
-            first = piece;
-            continue;
-        }
-        rest.reserve_exact(reserved - rest.len());
-        rest.extend_from_slice(&std::mem::take(&mut first));
-        rest.extend_from_slice(&piece);
+        body.push(piece, reserved);
     }
-    Ok(if rest.is_empty() { first } else { rest.into() })
+    body.end();
+    Ok(())
 }
 
 /// How many bytes to reserve beside those `reserved` for a body of which `length` have come, and that has

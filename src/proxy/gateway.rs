@@ -31,7 +31,7 @@ use crate::gate::admission::{Admitted, BodyRule, HEAD_BYTES_MAX, RequestHead, he
 use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
-use crate::gate::{Gate, Permit, Refusal, Rejection};
+use crate::gate::{Body, Gate, Permit, Refusal, Rejection};
 use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 
 /// What a request takes beside its head and its body, in bytes: a buffer of pingora's on either side,
@@ -253,19 +253,20 @@ impl Exchange<'_> {
         };
         record.end_stage(Stage::Keys);
         if admitted.body == BodyRule::Unbounded {
-            let judged = gate.judge(&admitted, &keys, &[])?;
-            return self.clear_unread(session, judged.permit, share).await;
+            let permit = gate.judge(&admitted, &gate.hear(&admitted, &keys))?.permit;
+            return self.clear_unread(session, permit, share).await;
         }
-        let body = self.take_body(session, &admitted, &mut share).await?;
+        let mut body = gate.hear(&admitted, &keys);
+        self.take_body(session, &admitted, &mut body, &mut share).await?;
         record.end_stage(Stage::Body);
-        if let Some(question) = self.key_question(&admitted, &body) {
+        if let Some(question) = self.key_question(&admitted, body.bytes()) {
             // Nothing of the body is wanted any more, while the answer may have to be fetched.
             drop((body, share));
             let answer = async { question?.answer(record.client).await };
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
-        let apart = self.gateway.apart.turn(body.len()).await;
-        let judged = apart.work(|| gate.judge(&admitted, &keys, &body));
+        let apart = self.gateway.apart.turn(body.bytes_left()).await;
+        let judged = apart.work(|| gate.judge(&admitted, &body));
         record.end_stage(Stage::Verify);
         let examined = match judged {
             Err(refusal) => Err(refusal),
@@ -274,7 +275,7 @@ impl Exchange<'_> {
                     share.keep().map_err(refuse_room)?;
                 }
                 record.hold(turn(session, gate, &judged.permit).await?);
-                let examined = gate.examine(&admitted, &judged, &body, record.client).await;
+                let examined = gate.examine(&admitted, &judged, body.bytes(), record.client).await;
                 examined.map(|examined| (judged.permit, examined))
             }
         };
@@ -285,7 +286,7 @@ impl Exchange<'_> {
         };
         record.end_stage(Stage::Events);
         let lesson = gate.lesson(&admitted).map(Box::new);
-        Ok(Cleared::Forward { permit, body: Some(body), share, lesson })
+        Ok(Cleared::Forward { permit, body: Some(body.into_bytes()), share, lesson })
     }
 
     /// The question of a request for keys that fedgate itself answers; none if the homeserver does.
@@ -340,19 +341,20 @@ impl Exchange<'_> {
         &self,
         session: &mut ServerSession,
         admitted: &Admitted,
+        body: &mut Body<'_>,
         share: &mut Share,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<(), Refusal> {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
         let pace = self.gateway.timeouts.body;
         let stranger = self.guest.is_stranger().then(|| &*self.gateway.apart);
-        let body = read_body(session, admitted.body, share, pace, stranger).await?;
+        read_body(session, admitted.body, body, share, pace, stranger).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
-        Ok(body)
+        Ok(())
     }
 
     /// Hop 8: hands the request to pingora and takes the client's session back.

@@ -30,11 +30,25 @@ enum Framing {
 
 const FRAMINGS: [Framing; 2] = [Framing::Length, Framing::Unknown];
 
-/// A JSON object of exactly `size` bytes that is far from canonical.
+/// How objects begin and end: one far from canonical, one in canonical form, which is verified while it
+/// comes, and one that turns out at its end not to be.
+const OBJECTS: [(&str, &str); 3] = [
+    ("{ \"z\" :\t[ 1 , 2.50,1E3 ],\n  \"\\u0061\": \"", "\\/\u{e9}\" }\r\n"),
+    ("{\"a\":\"", "\u{e9}\\n\",\"b\":[1,{}]}"),
+    ("{\"b\":\"", "\",\"a\":1}"),
+];
+
+/// JSON objects of exactly `size` bytes.
+fn objects(size: usize) -> impl Iterator<Item = Vec<u8>> {
+    OBJECTS.into_iter().map(move |(start, end)| {
+        let filling = "x".repeat(size - start.len() - end.len());
+        format!("{start}{filling}{end}").into_bytes()
+    })
+}
+
+/// The first of them.
 fn object(size: usize) -> Vec<u8> {
-    let (start, end) = ("{ \"z\" :\t[ 1 , 2.50,1E3 ],\n  \"\\u0061\": \"", "\\/\u{e9}\" }\r\n");
-    let filling = "x".repeat(size - start.len() - end.len());
-    format!("{start}{filling}{end}").into_bytes()
+    objects(size).next().unwrap()
 }
 
 fn head(method: &str, target: &str, framing: Framing, length: usize, more: &str) -> String {
@@ -133,11 +147,10 @@ fn check_seen(homeserver: &Homeserver, count: usize, body: &[u8]) {
 
 #[tokio::test]
 async fn signed_bodies_pass_byte_for_byte_on_http1() {
-    for size in SIZES {
+    for body in SIZES.into_iter().flat_map(objects) {
         let homeserver = Homeserver::start().await;
         let gate = Gate::start(&homeserver).await;
         gate.origin("origin.example");
-        let body = object(size);
         let auth = format!("Authorization: {}\r\n", authorization(PUT, &body));
         let mut client = Client::plain(gate.address).await;
         within("the answers", send_http1(&mut client, "PUT", PUT, &body, &auth)).await;
@@ -148,11 +161,10 @@ async fn signed_bodies_pass_byte_for_byte_on_http1() {
 
 #[tokio::test]
 async fn signed_bodies_pass_byte_for_byte_on_http2() {
-    for size in SIZES {
+    for body in SIZES.into_iter().flat_map(objects) {
         let homeserver = Homeserver::start().await;
         let gate = Gate::start_tls(&homeserver).await;
         gate.origin("origin.example");
-        let body = object(size);
         let auth = authorization(PUT, &body);
         let mut client = H2Client::connect(gate.address, gate.ca.as_ref().unwrap()).await;
         within("the answers", send_http2(&mut client, "PUT", PUT, &body, &auth)).await;

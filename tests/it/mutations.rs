@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fedgate::clock::ManualClock;
 use fedgate::config::{Mode, OtherPaths};
 use fedgate::gate::admission::{BodyRule, RequestHead};
@@ -26,10 +27,13 @@ use crate::support::meaning::meaning;
 use crate::support::mutate::{Mutator, Wire};
 use crate::support::{Client, Gate, GateOptions, Homeserver, NOW_MS, OWN_NAME, Origin};
 
-/// As many as the project's definition of done asks for.
 /// Whoever sends.
 const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+/// Bodies come in pieces of this length.
+const PIECE_BYTES: usize = 11;
+
+/// As many as the project's definition of done asks for.
 const MUTATIONS: usize = 20_000;
 const OVER_SOCKETS: usize = 500;
 const USUAL_SEED: u64 = 20_260_101;
@@ -135,7 +139,12 @@ async fn judge(gate: &Decision, wire: &Wire) -> Result<Authorization, Rejection>
     assert!(body.is_none_or(<[u8]>::is_empty) || admitted.body != BodyRule::Empty);
     let keys =
         gate.find_keys(&admitted.claim, CLIENT).await.map_err(|refusal| refusal.rejection)?;
-    let judged = gate.judge(&admitted, &keys, body.unwrap_or_default());
+    let mut heard = gate.hear(&admitted, &keys);
+    for piece in body.unwrap_or_default().chunks(PIECE_BYTES) {
+        heard.push(Bytes::copy_from_slice(piece), 0);
+    }
+    heard.end();
+    let judged = gate.judge(&admitted, &heard);
     let permit = judged.map_err(|refusal| refusal.rejection)?.permit;
     assert_eq!(permit.origin().map(ServerName::as_str), Some(SIGNER), "{wire:?}");
     Ok(permit.consume())

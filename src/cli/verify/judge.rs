@@ -309,14 +309,14 @@ impl<'a> Judge<'a> {
             keys.iter().map(|(key, signature)| KeyedSignature { key, signature }).collect();
         for one in &all {
             let name = format!("signature by {} for {}", one.key.id, request.destination);
-            let verified = verify_request(request, &[*one], now);
+            let verified = verify_request(request, &[*one], None, now);
             let (ok, detail) = match &verified {
                 Ok(_) => (true, "verifies".to_owned()),
                 Err(error) => (false, error.to_string()),
             };
             self.steps.push(Step { name, ok, detail: vec![detail] });
         }
-        match verify_request(request, &all, now) {
+        match verify_request(request, &all, None, now) {
             Ok(verified) => Ok(verified.keys().to_vec()),
             Err(error) => Err(Refused(signature_reason(&error), error.to_string())),
         }

@@ -18,7 +18,6 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -38,7 +37,6 @@ use crate::config::{Events, EventsMode};
 use crate::keys::Keyring;
 use crate::keys::keyring::Allowance;
 use crate::proto::ServerName;
-use crate::proto::ed25519::HotKeys;
 use crate::proto::event::{
     EduVerdict, Event, InviteBody, MembershipContext, MembershipRequest, RoomVersion, Transaction,
     edu_claims, user_is_on,
@@ -50,9 +48,6 @@ use crate::proto::signed_request::RequestTarget;
 /// the operation.
 const FIXED_SEGMENTS: usize = 4;
 
-/// How often tables are made. A key that has earned one can wait.
-const TABLES_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Looks at what verified requests say.
 pub struct Examiner {
     settings: Events,
@@ -60,7 +55,6 @@ pub struct Examiner {
     keyring: Keyring,
     rooms: Arc<RoomVersions>,
     asker: Option<RoomAsker>,
-    hot_keys: Arc<HotKeys>,
     metrics: EventMetrics,
     quiet: Option<Arc<Quiet<Check>>>,
 }
@@ -102,10 +96,8 @@ impl Examiner {
     ) -> Option<Self> {
         let rooms = Arc::new(RoomVersions::new(settings.rooms_max));
         let is_on = settings.mode != EventsMode::Off;
-        let hot_keys = Arc::new(HotKeys::new(HotKeys::BYTES_MAX));
         let quiet = None;
-        let examiner =
-            Self { settings, server_names, keyring, rooms, asker, hot_keys, metrics, quiet };
+        let examiner = Self { settings, server_names, keyring, rooms, asker, metrics, quiet };
         is_on.then_some(examiner)
     }
 
@@ -123,13 +115,12 @@ impl Examiner {
         self.quiet.as_ref().is_none_or(|quiet| quiet.lets_through(check))
     }
 
-    /// Knows of rooms and keys what `previous` knows.
+    /// Knows of rooms what `previous` knows.
     #[must_use]
     pub fn remembering(mut self, previous: &Self) -> Self {
         if self.settings.rooms_max == previous.settings.rooms_max {
             self.rooms = Arc::clone(&previous.rooms);
         }
-        self.hot_keys = Arc::clone(&previous.hot_keys);
         self
     }
 
@@ -155,24 +146,10 @@ impl Examiner {
         }
     }
 
-    /// Asks for the versions of rooms and makes the tables of keys that sign many events, for as long as
-    /// it is waited for.
+    /// Asks for the versions of rooms, for as long as it is waited for.
     pub async fn prepare(&self) {
-        let asking = async {
-            if let Some(asker) = &self.asker {
-                asker.run(&self.rooms, &self.metrics).await;
-            }
-        };
-        tokio::join!(asking, self.make_tables());
-    }
-
-    async fn make_tables(&self) {
-        let mut interval = tokio::time::interval(TABLES_INTERVAL);
-        loop {
-            interval.tick().await;
-            while self.hot_keys.make_one() {
-                tokio::task::yield_now().await;
-            }
+        if let Some(asker) = &self.asker {
+            asker.run(&self.rooms, &self.metrics).await;
         }
     }
 
@@ -305,7 +282,7 @@ impl Examiner {
         for room_id in events.iter().filter_map(Received::room_in_question) {
             self.ask_for(room_id);
         }
-        let findings = judge_received(events, &keys, &self.hot_keys, until);
+        let findings = judge_received(events, &keys, self.keyring.hot_keys(), until);
         for finding in &findings {
             self.record(request.origin, finding);
         }

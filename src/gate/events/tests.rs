@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use prometheus::Registry;
 use serde_json::{Value, json};

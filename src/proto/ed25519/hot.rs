@@ -67,8 +67,13 @@ impl HotKeys {
         true
     }
 
+    /// The table of a key, if it has one.
+    pub(super) fn table(&self, key: &VerifyKey) -> Option<Arc<KeyTable>> {
+        self.memory().keys.get(key.as_bytes())?.table.clone()
+    }
+
     /// Counts so many checks with a key, and answers with its table, if it has one.
-    pub(super) fn find(&self, key: &VerifyKey, checks: u32) -> Option<Arc<KeyTable>> {
+    pub(super) fn count(&self, key: &VerifyKey, checks: u32) -> Option<Arc<KeyTable>> {
         let mut memory = self.memory();
         memory.age(checks);
         let is_full = memory.keys.len() >= KEYS_COUNTED_MAX;

@@ -57,6 +57,7 @@ pub(super) const fn y_coordinate(first: u8, middle: u8, last: u8) -> [u8; 32] {
 const TABLES_MADE_MAX: usize = 16;
 
 /// A signature check in progress: takes the message in pieces.
+#[derive(Clone)]
 pub struct Verifier {
     /// Over R, the key, and the message so far.
     hash: Sha512,
@@ -99,10 +100,13 @@ impl Verifier {
         self.finish_with(None)
     }
 
-    /// The same verdict, at less cost if the key is a hot one, as which it is counted.
+    /// The same verdict, at less cost if the key is a hot one. A good signature makes it hotter: what
+    /// forgers send does not.
     pub fn finish_hot(self, hot_keys: &HotKeys) -> Result<(), BadSignature> {
-        let table = hot_keys.find(&self.key, 1);
-        self.finish_with(table.as_deref())
+        let key = self.key.clone();
+        self.finish_with(hot_keys.table(&key).as_deref())?;
+        hot_keys.count(&key, 1);
+        Ok(())
     }
 
     fn finish_with(self, table: Option<&KeyTable>) -> Result<(), BadSignature> {
@@ -156,7 +160,7 @@ fn tables(checks: &[Verifier], hot_keys: Option<&HotKeys>) -> BTreeMap<[u8; 32],
     let mut tables = BTreeMap::new();
     let mut worth_one = Vec::new();
     for (bytes, (uses, key)) in uses {
-        if let Some(table) = hot_keys.and_then(|hot_keys| hot_keys.find(key, uses)) {
+        if let Some(table) = hot_keys.and_then(|hot_keys| hot_keys.count(key, uses)) {
             tables.insert(*bytes, table);
         } else if uses >= SIGNATURES_FOR_TABLE {
             worth_one.push((uses, key));

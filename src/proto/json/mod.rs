@@ -8,6 +8,7 @@
 
 mod canonical;
 mod emit;
+mod growing;
 mod number;
 mod order;
 mod part;
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use self::emit::{Emitter, MemberPlace};
+pub use self::growing::GrowingText;
 pub use self::part::Part;
 use self::scan::Plan;
 pub use self::string::write_string;
@@ -92,8 +94,8 @@ impl fmt::Display for JsonErrorKind {
 /// text has them in another.
 #[derive(Debug)]
 pub struct Object<'a> {
-    /// The object from its opening to its closing brace.
-    text: &'a str,
+    /// The object from its opening to its closing brace, which is UTF-8.
+    text: &'a [u8],
     /// Whether there is white space around the object.
     padded: bool,
     /// How to rewrite the object; none when it is canonical.
@@ -111,11 +113,16 @@ impl<'a> Object<'a> {
         let (object, offset) = trim(text)?;
         let padded = object.len() != text.len();
         if canonical::is_canonical_object(object.as_bytes()) {
-            return Ok(Self { text: object, padded, plan: None });
+            return Ok(Self { text: object.as_bytes(), padded, plan: None });
         }
         let plan = scan::scan(object)
             .map_err(|error| JsonError { offset: offset + error.offset, ..error })?;
-        Ok(Self { text: object, padded, plan: Some(plan) })
+        Ok(Self { text: object.as_bytes(), padded, plan: Some(plan) })
+    }
+
+    /// An object of which it is known that it is its canonical form.
+    const fn canonical(text: &'a [u8]) -> Self {
+        Self { text, padded: false, plan: None }
     }
 
     /// The object that a value is, given its text within this object: where all of this is canonical
@@ -125,15 +132,15 @@ impl<'a> Object<'a> {
     /// The value is no object.
     pub fn scan_value(&self, value: &'a [u8]) -> Result<Self, JsonError> {
         match self.part(value) {
-            Some(text) if self.plan.is_none() && text.starts_with('{') => {
-                Ok(Self { text, padded: false, plan: None })
+            Some(text) if self.plan.is_none() && text.starts_with(b"{") => {
+                Ok(Self::canonical(text))
             }
             _ => Self::scan(value),
         }
     }
 
     /// The bytes as a part of the text, if that is where they are.
-    fn part(&self, bytes: &'a [u8]) -> Option<&'a str> {
+    fn part(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let start = bytes.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
         self.text.get(start..start.checked_add(bytes.len())?)
     }
@@ -147,9 +154,9 @@ impl<'a> Object<'a> {
     /// `json` and canonicaljson, and so Synapse, make of the same text.
     pub fn write_canonical(&self, sink: &mut impl FnMut(&[u8])) {
         match &self.plan {
-            None => sink(self.text.as_bytes()),
+            None => sink(self.text),
             Some(plan) => {
-                let mut emitter = Emitter::new(self.text.as_bytes(), plan, sink);
+                let mut emitter = Emitter::new(self.text, plan, sink);
                 emitter.write_from(0);
                 emitter.flush();
             }
@@ -203,7 +210,7 @@ impl<'a> Object<'a> {
     /// exponent, or an integer beyond 2^53 - 1 in magnitude (appendices, canonical JSON). `-0` is not
     /// among them: it is written as `0`.
     pub fn first_foreign_number(&self) -> Option<&'a str> {
-        emit::numbers(self.text.as_bytes())
+        emit::numbers(self.text)
             .find(|(number, text)| !number::is_within_canonical_json(*number, text))
             .and_then(|(_, text)| std::str::from_utf8(text).ok())
     }
@@ -217,8 +224,8 @@ impl<'a> Object<'a> {
     /// The same with each member's whole text.
     pub fn raw_members(&self) -> impl Iterator<Item = RawMember<'a>> {
         let text = self.text;
-        emit::members(text.as_bytes(), 0).map(move |member| {
-            let part = |range| text.as_bytes().get(range).unwrap_or_default();
+        emit::members(text, 0).map(move |member| {
+            let part = |range| text.get(range).unwrap_or_default();
             RawMember {
                 name: decoded_name(text, &member),
                 value: part(member.value.clone()),
@@ -271,8 +278,8 @@ pub struct RawMember<'a> {
 }
 
 /// The decoded name of a member of the object that the text is.
-fn decoded_name<'a>(text: &'a str, member: &MemberPlace) -> Cow<'a, str> {
-    string::decoded(text.get(member.name.start + 1..member.name.end - 1).unwrap_or_default())
+fn decoded_name<'a>(text: &'a [u8], member: &MemberPlace) -> Cow<'a, str> {
+    text.get(member.name.clone()).and_then(string_value).unwrap_or_default()
 }
 
 /// The text as UTF-8 without the white space around it, and how many bytes of that were in front.

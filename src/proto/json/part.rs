@@ -25,25 +25,25 @@ impl Part {
 
 /// Writes the parts of the object that the text is, member by member.
 pub(super) fn write(
-    text: &str,
+    text: &[u8],
     plan: &Plan,
     part: impl FnMut(&str) -> Part,
     sink: &mut impl FnMut(&[u8]),
 ) {
-    let mut emitter = Emitter::new(text.as_bytes(), plan, sink);
+    let mut emitter = Emitter::new(text, plan, sink);
     write_members(text, plan, 0, part, &mut emitter);
     emitter.flush();
 }
 
 /// The same for a canonical text whose members are known: what is written whole is not looked at.
 pub(super) fn write_known(
-    text: &str,
+    text: &[u8],
     members: &[RawMember<'_>],
     mut part: impl FnMut(&str) -> Part,
     sink: &mut impl FnMut(&[u8]),
 ) {
     let plan = Plan::default();
-    let mut emitter = Emitter::new(text.as_bytes(), &plan, sink);
+    let mut emitter = Emitter::new(text, &plan, sink);
     let mut is_first = true;
     for member in members {
         let end = member.start + member.text.len();
@@ -73,13 +73,12 @@ pub(super) fn write_known(
 
 /// Writes the parts of the object that opens at `open`. Calls itself as deep as [`Part`]s are nested.
 fn write_members<F: FnMut(&[u8])>(
-    text: &str,
+    text: &[u8],
     plan: &Plan,
     open: usize,
     mut part: impl FnMut(&str) -> Part,
     emitter: &mut Emitter<'_, F>,
 ) {
-    let bytes = text.as_bytes();
     let mut separator: &[u8] = b"{";
     let write = |member: MemberPlace| {
         let name = decoded_name(text, &member);
@@ -89,7 +88,7 @@ fn write_members<F: FnMut(&[u8])>(
                 emitter.put(separator);
                 emitter.write_from(member.name.start);
             }
-            Part::Members(members) if bytes.get(value) == Some(&b'{') => {
+            Part::Members(members) if text.get(value) == Some(&b'{') => {
                 emitter.put(separator);
                 write_string(&name, &mut |piece: &[u8]| emitter.put(piece));
                 emitter.put(b":");
@@ -100,15 +99,15 @@ fn write_members<F: FnMut(&[u8])>(
         separator = b",";
     };
     match plan.members_at(open) {
-        Some(offsets) => offsets.filter_map(|at| emit::member_at(bytes, at)).for_each(write),
-        None => emit::members(bytes, open).for_each(write),
+        Some(offsets) => offsets.filter_map(|at| emit::member_at(text, at)).for_each(write),
+        None => emit::members(text, open).for_each(write),
     }
     emitter.put(if separator == b"{" { b"{}" } else { b"}" });
 }
 
 /// The same for members by name.
 fn write_listed<F: FnMut(&[u8])>(
-    text: &str,
+    text: &[u8],
     plan: &Plan,
     open: usize,
     members: &'static [(&'static str, Part)],

@@ -63,7 +63,20 @@ impl Request {
     ) -> Result<VerifiedOrigin, VerifyError> {
         let signatures: Vec<_> =
             signatures.iter().map(|(key, signature)| KeyedSignature { key, signature }).collect();
-        self.with(|request| verify_request(request, &signatures, NOW))
+        self.with(|request| {
+            let verified = verify_request(request, &signatures, None, NOW);
+            let hot_keys = HotKeys::new(HotKeys::BYTES_MAX);
+            assert_eq!(verify_request(request, &signatures, Some(&hot_keys), NOW), verified);
+            let begun = SignatureChecks::before_content(signatures.iter().copied());
+            if let (Some(content), Ok(mut checks)) = (request.content, begun) {
+                content.write_canonical(&mut |piece: &[u8]| {
+                    piece.chunks(1).for_each(|byte| checks.hear(byte));
+                });
+                assert_eq!(verify_heard(request, &checks, None, NOW), verified);
+                assert_eq!(verify_heard(request, &checks, Some(&hot_keys), NOW), verified);
+            }
+            verified
+        })
     }
 }
 
@@ -88,7 +101,7 @@ fn the_derived_requests_verify_from_their_headers() {
         let key = trusted("domain", &header.key, &spec_key());
         let signature = Signature::from_base64(&header.sig).unwrap();
         let signatures = [KeyedSignature { key: &key, signature: &signature }];
-        let verified = verify_request(&request, &signatures, NOW).unwrap();
+        let verified = verify_request(&request, &signatures, None, NOW).unwrap();
         assert_eq!(verified.origin(), &name("domain"));
         assert_eq!(verified.destination(), &name("destination.example"));
         assert_eq!(verified.keys(), [id("ed25519:1")]);

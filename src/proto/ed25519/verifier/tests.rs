@@ -157,22 +157,6 @@ fn no_more_tables_are_made_than_the_bound_and_those_for_the_keys_used_most() {
 }
 
 #[test]
-fn a_key_that_is_used_alone_gets_its_table_in_time() {
-    let hot_keys = HotKeys::new(HotKeys::BYTES_MAX);
-    let key = spec_key();
-    let mut check = key.verify_key().verifier(&key.sign(b"any")).unwrap();
-    check.update(b"any");
-    assert!(check.finish_hot(&hot_keys).is_ok());
-    assert!(!hot_keys.make_one());
-    for _ in 0..100 {
-        let check = key.verify_key().verifier(&key.sign(b"any")).unwrap();
-        assert!(check.finish_hot(&hot_keys).is_err(), "nothing of the message");
-    }
-    assert!(hot_keys.make_one());
-    assert_eq!(hot_keys.tables(), 1);
-}
-
-#[test]
 fn every_kind_of_forgery_is_among_the_trials_good_and_bad() {
     let trials: Vec<_> = (0..400).flat_map(|seed| Forger::new(seed).batch()).collect();
     let mixed = trials.iter().filter(|trial| trial.has_mixed_key());

@@ -220,6 +220,7 @@ proptest! {
         let index = place.index(text.len());
         let kinds = *b"{}[]:,\"\\ u0-.e";
         text[index] = *kinds.get(usize::from(byte)).unwrap_or(&byte);
+        growing::check(&text);
         match (Object::scan(&text), slow(&text)) {
             (Ok(object), Ok(slow)) => {
                 let fast = collect(|mut sink| object.write_canonical(&mut sink));
