@@ -3,7 +3,21 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "../benches/verify/workload.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::indexing_slicing,
+    reason = "a benchmark, which uses the rest of it"
+)]
+mod workload;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use fedgate::gate::admission::RequestHead;
 use fedgate::proto::json::Object;
+use workload::{KINDS, Wire, Workload};
 
 /// An object with `values` members in an array, canonical or, with a blank after each comma, not.
 fn body(values: usize, separator: &str) -> Vec<u8> {
@@ -164,4 +178,51 @@ fn a_cached_server_takes_little_more_than_its_document() {
     let plain = cached::Shape { keys: 1, old_keys: 0, dropped: 0, filler: 0 };
     let (counted, _, text) = cached::per_server(2_000, plain, 1);
     assert!(counted < text + 1_200, "{counted} B with {text} B of text");
+}
+
+/// What one request allocates: for its head and keys, and from there to the verdict.
+fn allocations(work: &Workload, pieces: &[Bytes]) -> [u64; 2] {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (gate, keyring) = workload::gate();
+    let Workload { method, target, headers, .. } = work;
+    let head = RequestHead { method, raw_target: target.as_bytes(), headers };
+    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut counted = [0; 2];
+    for round in 0..100 {
+        let mut found = None;
+        let asked = allocation_counter::measure(|| {
+            let admitted = gate.admit(head).unwrap();
+            let keys = runtime.block_on(gate.find_keys(&admitted.claim, client)).unwrap();
+            found = Some((admitted, keys));
+        });
+        let (admitted, keys) = found.unwrap();
+        let judged = allocation_counter::measure(|| {
+            let mut body = gate.hear(&admitted, &keys);
+            for piece in pieces {
+                body.push(piece.clone(), work.body.len());
+            }
+            body.end();
+            assert!(gate.judge(&admitted, &body).unwrap().permit.origin().is_some());
+        });
+        // Steady is what comes once keys are known and hot ones have their tables.
+        if round == 70 {
+            assert!(keyring.hot_keys().make_one());
+        }
+        counted = [asked, judged].map(|cost| cost.count_total);
+    }
+    counted
+}
+
+#[test]
+fn a_verdict_allocates_nothing() {
+    for kind in KINDS.iter().filter(|kind| kind.wire == Wire::Canonical) {
+        let work = workload::workload(kind);
+        let [asked, judged] = allocations(&work, std::slice::from_ref(&work.body));
+        println!("{}: {asked} for head and keys, {judged} to the verdict", kind.name);
+        assert_eq!(judged, 0, "{}", kind.name);
+        // In pieces, what is kept of them is one allocation.
+        let pieces: Vec<_> = work.body.chunks(16_384).map(Bytes::copy_from_slice).collect();
+        let [_, judged] = allocations(&work, &pieces);
+        assert_eq!(judged, u64::from(pieces.len() > 1), "{}", kind.name);
+    }
 }

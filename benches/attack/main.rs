@@ -22,6 +22,8 @@ mod gate;
 mod measure;
 mod peers;
 mod report;
+#[path = "../common/results.rs"]
+mod results;
 mod wire;
 
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The table, and which of its figures miss the goals.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Command;
+
+use crate::results;
 
 /// The goals: `notes` say 512 MiB, 99.9 % and twice the quiet time.
 const MEMORY_MIB_MAX: f64 = 512.0;
@@ -10,9 +10,6 @@ const SUCCESS_PERCENT_MIN: f64 = 99.9;
 const RATIO_MAX: f64 = 2.0;
 /// A core is at rest below this.
 const CPU_AFTER_MAX: f64 = 0.05;
-
-const BEGIN: &str = "<!-- attack:begin -->\n";
-const END: &str = "<!-- attack:end -->\n";
 
 /// What known servers had.
 pub struct Figures {
@@ -67,24 +64,14 @@ pub fn report(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64, write: bo
     let section = section(quiet, rows, seconds);
     println!("\n{section}");
     if write {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let text = match (text.find(BEGIN), text.find(END)) {
-            (Some(begin), Some(end)) => {
-                format!("{}{BEGIN}{section}{}", &text[..begin], &text[end..])
-            }
-            _ => format!("{text}\n{BEGIN}{section}{END}"),
-        };
-        std::fs::write(path, text).unwrap();
+        results::write("attack", &section);
     }
 }
 
 fn section(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64) -> String {
-    let commit = output("git", &["describe", "--always", "--dirty"]);
-    let day = output("date", &["-u", "+%F"]);
-    let cores = std::thread::available_parallelism().unwrap();
+    let origin = results::origin();
     let mut text = format!(
-        "## Under attack\n\n`benches/attack/run --write`: {day}, commit {commit}, {cores} cores, shared \
+        "## Under attack\n\n`benches/attack/run --write`: {origin}, shared \
          by fedgate, the known servers, the homeserver stand-in and the attackers (at the lowest priority). Known servers send \
          100 signed requests a second over TLS, GET and PUT by turns, on kept connections of 8 networks; \
          one of them begins a new connection after every ten. Each row is {seconds} s, from one /24 or \
@@ -125,10 +112,4 @@ fn section(quiet: &Quiet, rows: &[(&str, &str, Row)], seconds: u64) -> String {
         );
     }
     text
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let done = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }

@@ -24,17 +24,17 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn parameters(header: &XMatrix) -> Parameters {
+fn parameters(header: &XMatrix<'_>) -> Parameters {
     Parameters {
         origin: header.origin.as_str().to_owned(),
-        destination: header.destination.clone(),
-        key: header.key.clone(),
-        sig: header.sig.clone(),
+        destination: header.destination.as_deref().map(str::to_owned),
+        key: header.key.clone().into_owned(),
+        sig: header.sig.clone().into_owned(),
     }
 }
 
 /// What is forwarded is read by anybody as what was verified.
-fn written_and_read_again(header: &XMatrix) {
+fn written_and_read_again(header: &XMatrix<'_>) {
     let destination = header.destination.as_deref().map(ServerName::parse);
     let (Some(Ok(destination)), Ok(key), Some(signature)) =
         (destination, KeyId::parse(&header.key), Signature::from_base64(&header.sig))

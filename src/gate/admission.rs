@@ -4,6 +4,7 @@ mod fields;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
+use smallvec::{SmallVec, smallvec};
 
 pub use self::fields::is_stripped;
 use self::fields::{
@@ -74,10 +75,16 @@ pub struct Credentials {
     /// The claimed origin.
     pub origin: ServerName,
     /// Our names the request may have been signed for: the one it states, else each of ours (R21).
-    pub destinations: Vec<ServerName>,
+    pub destinations: Destinations,
     /// One signature per header, with distinct key IDs.
-    pub signatures: Vec<(KeyId, Signature)>,
+    pub signatures: Signatures,
 }
+
+/// Names of ours; where one is stated it is that one.
+pub type Destinations = SmallVec<[ServerName; 1]>;
+
+/// Signatures by key ID; most servers have one key.
+pub type Signatures = SmallVec<[(KeyId, Signature); 1]>;
 
 /// What body a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,7 +272,7 @@ impl BodyRule {
 /// Reads the X-Matrix headers: all must agree on origin and destination and carry distinct keys
 /// (R10 to R24).
 fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, Refusal> {
-    let mut found: Vec<XMatrix> = Vec::new();
+    let mut found: SmallVec<[XMatrix<'_>; 1]> = SmallVec::new();
     for value in headers.get_all(AUTHORIZATION) {
         let parsed = XMatrix::parse(value.as_bytes())
             .map_err(|error| Refusal::new(Rejection::HeaderMalformed, error))?;
@@ -285,7 +292,11 @@ fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, R
 }
 
 /// The credentials of headers that agree with the first of them.
-fn agreed(found: &[XMatrix], first: &XMatrix, own: &[ServerName]) -> Result<Credentials, Refusal> {
+fn agreed(
+    found: &[XMatrix<'_>],
+    first: &XMatrix<'_>,
+    own: &[ServerName],
+) -> Result<Credentials, Refusal> {
     if let Some(other) = found.iter().find(|x| x.origin != first.origin) {
         return Err(Refusal::new(
             Rejection::HeadersDisagree,
@@ -303,20 +314,19 @@ fn agreed(found: &[XMatrix], first: &XMatrix, own: &[ServerName]) -> Result<Cred
 }
 
 /// The stated destination, which must be ours byte for byte (R22), else each of our names (R21).
-fn destinations(stated: Option<&str>, own: &[ServerName]) -> Result<Vec<ServerName>, Refusal> {
-    let Some(stated) = stated else { return Ok(own.to_vec()) };
-    own.iter().find(|name| name.as_str() == stated).map(|name| vec![name.clone()]).ok_or_else(
-        || {
-            Refusal::new(
-                Rejection::DestinationMismatch,
-                format_args!("destination is {}", shown(stated.as_bytes())),
-            )
-        },
-    )
+fn destinations(stated: Option<&str>, own: &[ServerName]) -> Result<Destinations, Refusal> {
+    let Some(stated) = stated else { return Ok(own.iter().cloned().collect()) };
+    let meant = own.iter().find(|name| name.as_str() == stated);
+    meant.map(|name| smallvec![name.clone()]).ok_or_else(|| {
+        Refusal::new(
+            Rejection::DestinationMismatch,
+            format_args!("destination is {}", shown(stated.as_bytes())),
+        )
+    })
 }
 
-fn signatures(headers: &[XMatrix]) -> Result<Vec<(KeyId, Signature)>, Refusal> {
-    let mut signatures: Vec<(KeyId, Signature)> = Vec::with_capacity(headers.len());
+fn signatures(headers: &[XMatrix<'_>]) -> Result<Signatures, Refusal> {
+    let mut signatures = Signatures::new();
     let mut unsupported = None;
     for header in headers {
         let id = match KeyId::parse(&header.key) {

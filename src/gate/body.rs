@@ -15,42 +15,47 @@ const STEP_BYTES: usize = 4_096;
 pub struct Body<'k> {
     keys: &'k FoundKeys,
     text: GrowingText,
-    /// The checks of the signatures, which have heard all of it; none where nothing is signed, or what is
+    /// The checks of the signatures, which hear it as it is scanned; none where nothing is signed, or what is
     /// signed is not these very bytes.
     heard: Option<SignatureChecks<'k>>,
+    /// How much of it they have heard.
+    heard_bytes: usize,
 }
 
 impl<'k> Body<'k> {
     /// One that is only kept.
     pub(super) const fn kept(keys: &'k FoundKeys) -> Self {
-        Self { keys, text: GrowingText::kept(), heard: None }
+        Self { keys, text: GrowingText::kept(), heard: None, heard_bytes: 0 }
     }
 
     /// One that should be an object, which the signatures by these keys are over. One that is bad in itself
     /// is left to the verdict.
     pub(super) fn heard_by(keys: &'k FoundKeys) -> Self {
         let heard = SignatureChecks::before_content(keys.signatures()).ok();
-        Self { keys, text: GrowingText::scanned(STEP_BYTES), heard }
+        Self { keys, text: GrowingText::scanned(STEP_BYTES), heard, heard_bytes: 0 }
     }
 
     /// The next piece; memory for `room` bytes is taken for all of them.
     pub fn push(&mut self, piece: Bytes, room: usize) {
-        if let Some(heard) = &mut self.heard {
-            heard.hear(&piece);
-        }
         self.text.push(piece, room);
-        self.stop_hearing_unless_canonical();
+        self.hear_on();
     }
 
     /// Says that all of it is there.
     pub fn end(&mut self) {
         self.text.end();
-        self.stop_hearing_unless_canonical();
+        self.hear_on();
     }
 
-    fn stop_hearing_unless_canonical(&mut self) {
+    /// Lets the checks hear what has been scanned and may be canonical: no byte is hashed before.
+    fn hear_on(&mut self) {
         if !self.text.may_be_canonical() {
             self.heard = None;
+        }
+        let scanned = self.text.scanned_bytes();
+        if let Some(heard) = &mut self.heard {
+            heard.hear(self.text.bytes().get(self.heard_bytes..scanned).unwrap_or_default());
+            self.heard_bytes = scanned;
         }
     }
 
@@ -78,9 +83,9 @@ impl<'k> Body<'k> {
         self.text.object()
     }
 
-    /// The checks of the signatures: they have heard the bytes as they came, which must be the object's
-    /// canonical form.
+    /// The checks of the signatures, if they have heard all bytes, which must be the object's canonical
+    /// form.
     pub(super) fn heard(&self) -> Option<&SignatureChecks<'k>> {
-        self.heard.as_ref()
+        self.heard.as_ref().filter(|_| self.heard_bytes == self.text.len())
     }
 }

@@ -18,6 +18,8 @@ pub mod route;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use self::events::{Examined, Examiner, Lesson, Verified};
 use self::limits::{Limits, Place};
 use self::policy::Policy;
@@ -37,7 +39,6 @@ use crate::proto::validity::TrustedKey;
 use crate::proto::verify::{
     KeyedSignature, VerifiedOrigin, VerifyError, verify_heard, verify_request,
 };
-use crate::proto::x_matrix::header_value;
 
 /// The gate's settings.
 #[derive(Clone, Debug)]
@@ -73,10 +74,10 @@ pub struct Judged<'a> {
 
 /// The keys found for a request's signatures: each valid at the time of the lookup.
 #[derive(Debug, Default)]
-pub struct FoundKeys(Vec<(TrustedKey, Signature)>);
+pub struct FoundKeys(SmallVec<[(TrustedKey, Signature); 1]>);
 
 impl FoundKeys {
-    fn signatures(&self) -> impl Iterator<Item = KeyedSignature<'_>> {
+    fn signatures(&self) -> impl Iterator<Item = KeyedSignature<'_>> + Clone {
         self.0.iter().map(|(key, signature)| KeyedSignature { key, signature })
     }
 }
@@ -139,13 +140,14 @@ impl Gate {
             limits.check(claim, client)?;
         }
         let Claim::Signed(credentials) = claim else { return Ok(FoundKeys::default()) };
-        let ids: Vec<_> = credentials.signatures.iter().map(|(id, _)| id.clone()).collect();
+        let ids: SmallVec<[_; 1]> =
+            credentials.signatures.iter().map(|(id, _)| id.clone()).collect();
         let answers = self.keyring.request_keys(&credentials.origin, &ids, client).await;
         let answers = answers.map_err(|unavailable| {
             Refusal::new(Rejection::KeyUnavailable, unavailable.causes)
                 .retry_after(unavailable.retry_after)
         })?;
-        let mut found = Vec::with_capacity(ids.len());
+        let mut found = SmallVec::new();
         let mut missing = None;
         for ((id, signature), answer) in credentials.signatures.iter().zip(answers) {
             let (rejection, detail) = match answer {
@@ -204,13 +206,7 @@ impl Gate {
             BodyRule::Bounded { .. } | BodyRule::Empty | BodyRule::Unbounded => None,
         };
         let verified = self.verify(admitted, credentials, body, content.as_ref())?;
-        let authorization = body
-            .keys()
-            .0
-            .iter()
-            .map(|(key, sig)| header_value(&key.server, verified.destination(), &key.id, sig))
-            .collect();
-        Ok(Judged { permit: Permit::verified(verified, authorization), content })
+        Ok(Judged { permit: Permit::verified(verified), content })
     }
 
     /// Waits for a verified request's turn: its place at the homeserver, until it is dropped. The
@@ -296,7 +292,7 @@ impl Gate {
         let is_canonical = content.is_some_and(Object::is_canonical);
         let heard = body.heard().filter(|_| is_canonical);
         let (now, hot_keys) = (self.clock.now(), Some(self.keyring.hot_keys()));
-        let mut refusal = Refusal::new(Rejection::InternalError, "no destination to verify for");
+        let mut refused = None;
         for destination in &credentials.destinations {
             let request = SignedRequest {
                 method: admitted.method.as_str(),
@@ -307,19 +303,18 @@ impl Gate {
             };
             let verified = match heard {
                 Some(heard) => verify_heard(&request, heard, hot_keys, now),
-                None => {
-                    let signatures: Vec<_> = body.keys().signatures().collect();
-                    verify_request(&request, &signatures, hot_keys, now)
-                }
+                None => verify_request(&request, body.keys().signatures(), hot_keys, now),
             };
             match verified {
                 Ok(verified) => return Ok(verified),
                 Err(error) => {
-                    refusal = refuse_signature(&error).of_origin(&credentials.origin);
+                    refused = Some(refuse_signature(&error).of_origin(&credentials.origin));
                 }
             }
         }
-        Err(refusal)
+        Err(refused.unwrap_or_else(|| {
+            Refusal::new(Rejection::InternalError, "no destination to verify for")
+        }))
     }
 
     /// In observe mode, the permit to forward what would have been refused. Requests that HTTP

@@ -14,7 +14,7 @@ enum Grant {
     Observed(Refusal),
     Open,
     Other,
-    Verified { origin: VerifiedOrigin, authorization: Vec<String> },
+    Verified(VerifiedOrigin),
 }
 
 /// What happens to the request's `Authorization` headers on the way to the homeserver.
@@ -22,7 +22,7 @@ enum Grant {
 pub enum Authorization {
     /// They pass as they came: nothing was verified, and the homeserver judges them itself.
     AsReceived,
-    /// They are replaced by these values, each of which has verified.
+    /// They are replaced by these values, the canonical form of each that has verified.
     Rewritten(Vec<String>),
 }
 
@@ -37,9 +37,9 @@ impl Permit {
         Self(Grant::Other)
     }
 
-    /// For a verified request, with the canonical form of each header that verified.
-    pub(super) const fn verified(origin: VerifiedOrigin, authorization: Vec<String>) -> Self {
-        Self(Grant::Verified { origin, authorization })
+    /// For a verified request.
+    pub(super) const fn verified(origin: VerifiedOrigin) -> Self {
+        Self(Grant::Verified(origin))
     }
 
     /// For a request that would have been refused, in observe mode.
@@ -50,7 +50,7 @@ impl Permit {
     /// The server that signed the request, if one did.
     pub fn origin(&self) -> Option<&ServerName> {
         match &self.0 {
-            Grant::Verified { origin, .. } => Some(origin.origin()),
+            Grant::Verified(origin) => Some(origin.origin()),
             Grant::Observed(_) | Grant::Open | Grant::Other => None,
         }
     }
@@ -59,7 +59,7 @@ impl Permit {
     pub const fn observed_refusal(&self) -> Option<&Refusal> {
         match &self.0 {
             Grant::Observed(refusal) => Some(refusal),
-            Grant::Open | Grant::Other | Grant::Verified { .. } => None,
+            Grant::Open | Grant::Other | Grant::Verified(_) => None,
         }
     }
 
@@ -67,7 +67,7 @@ impl Permit {
     pub fn consume(self) -> Authorization {
         match self.0 {
             Grant::Observed(_) | Grant::Open | Grant::Other => Authorization::AsReceived,
-            Grant::Verified { authorization, .. } => Authorization::Rewritten(authorization),
+            Grant::Verified(origin) => Authorization::Rewritten(origin.authorization()),
         }
     }
 }

@@ -201,7 +201,7 @@ fn signed_endpoint(path: &str) -> Endpoint {
 fn matches(fixed: &str, parameters: usize, path: &str) -> bool {
     path.strip_prefix(fixed).is_some_and(|rest| match parameters {
         0 => rest.is_empty(),
-        n => rest.split('/').count() == n,
+        n => rest.bytes().filter(|byte| *byte == b'/').count() + 1 == n,
     })
 }
 

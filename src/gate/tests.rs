@@ -330,8 +330,8 @@ async fn nothing_signs_for_a_claim_of_no_keys() {
     let house = enforcing();
     let claim = Claim::Signed(Credentials {
         origin: house.origin.name.clone(),
-        destinations: vec![ServerName::parse("our.example").unwrap()],
-        signatures: Vec::new(),
+        destinations: [ServerName::parse("our.example").unwrap()].into(),
+        signatures: Default::default(),
     });
     let refusal = house.gate.find_keys(&claim, CLIENT).await.unwrap_err();
     assert_eq!(refusal.rejection, Rejection::HeaderMissing);

@@ -9,7 +9,11 @@ use super::limits::TARGET_BYTES_MAX;
 /// A request target that can be signed and forwarded as it is: origin form, printable ASCII, nothing
 /// two parsers could read differently.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestTarget(String);
+pub struct RequestTarget {
+    text: String,
+    /// Where the path ends.
+    path_end: usize,
+}
 
 /// Why a request target is refused. Offsets are bytes into the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,43 +108,48 @@ impl RequestTarget {
         if raw.first() != Some(&b'/') {
             return Err(TargetError::NotOriginForm);
         }
-        let mut target = String::with_capacity(raw.len());
-        for (offset, byte) in raw.iter().copied().enumerate() {
-            match byte {
-                b'#' => return Err(TargetError::Fragment { offset }),
-                b'\\' => return Err(TargetError::Backslash { offset }),
-                b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => {
-                    return Err(TargetError::ForbiddenByte { byte, offset });
-                }
-                b'!'..=b'~' => target.push(char::from(byte)),
-                _ => return Err(TargetError::ForbiddenByte { byte, offset }),
-            }
+        let bytes = || raw.iter().copied().enumerate();
+        if let Some((offset, byte)) = bytes().find(|(_, byte)| !is_target_byte(*byte)) {
+            return Err(match byte {
+                b'#' => TargetError::Fragment { offset },
+                b'\\' => TargetError::Backslash { offset },
+                _ => TargetError::ForbiddenByte { byte, offset },
+            });
         }
-        let target = Self(target);
+        let path_end = bytes().find(|(_, byte)| *byte == b'?').map_or(raw.len(), |(at, _)| at);
+        // Those bytes are ASCII.
+        let text = str::from_utf8(raw).unwrap_or_default().to_owned();
+        let target = Self { text, path_end };
         check_path(target.path())?;
         Ok(target)
     }
 
     /// The whole target, as received.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The query, without its question mark.
     pub fn query(&self) -> Option<&str> {
-        self.0.split_once('?').map(|(_, query)| query)
+        self.text.get(self.path_end..)?.strip_prefix('?')
     }
 
     /// The part before the first `?`.
     pub fn path(&self) -> &str {
-        self.0.split_once('?').map_or(&self.0, |(path, _)| path)
+        self.text.get(..self.path_end).unwrap_or_default()
     }
 }
 
 impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
+}
+
+/// Printable ASCII, but for what must be escaped and what some parsers read as something else.
+const fn is_target_byte(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~')
+        && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 /// Checks the segments of a path that starts with a slash; the last one may be empty.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::ed25519::{BadSignature, HotKeys, Signature, Verifier};
 use super::signed_request::SignedRequest;
 use super::validity::{KeyExpired, TrustedKey};
+use super::x_matrix::header_value;
 use super::{KeyId, ServerName, Timestamp};
 
 /// One signature of a request and the key that should have made it.
@@ -21,7 +24,8 @@ pub struct KeyedSignature<'a> {
 pub struct VerifiedOrigin {
     origin: ServerName,
     destination: ServerName,
-    keys: Vec<KeyId>,
+    /// Those that verified. Most servers have one key.
+    signatures: SmallVec<[(KeyId, Signature); 1]>,
 }
 
 /// Why a request is not believed.
@@ -55,7 +59,7 @@ impl std::error::Error for VerifyError {}
 /// The checks of a request's signatures by these keys, which take the signed bytes piece by piece: the
 /// content can be heard while it comes.
 #[derive(Clone)]
-pub struct SignatureChecks<'k>(Vec<(&'k TrustedKey, Verifier)>);
+pub struct SignatureChecks<'k>(SmallVec<[(KeyedSignature<'k>, Verifier); 1]>);
 
 impl<'k> SignatureChecks<'k> {
     /// Begins the checks of signatures over a request with content, which is to follow in canonical form.
@@ -71,9 +75,9 @@ impl<'k> SignatureChecks<'k> {
     }
 
     fn begin(signatures: impl Iterator<Item = KeyedSignature<'k>>) -> Result<Self, VerifyError> {
-        let check = |KeyedSignature { key, signature }: KeyedSignature<'k>| {
-            let check = key.key.verifier(signature).map_err(|error| bad(&key.id, error))?;
-            Ok((key, check))
+        let check = |signed: KeyedSignature<'k>| {
+            let check = signed.key.key.verifier(signed.signature);
+            Ok((signed, check.map_err(|error| bad(&signed.key.id, error))?))
         };
         signatures.map(check).collect::<Result<_, _>>().map(Self)
     }
@@ -86,7 +90,7 @@ impl<'k> SignatureChecks<'k> {
     }
 
     fn keys(&self) -> impl Iterator<Item = &'k TrustedKey> + Clone {
-        self.0.iter().map(|(key, _)| *key)
+        self.0.iter().map(|(signed, _)| signed.key)
     }
 
     /// The verdict, now that all signed bytes have been heard.
@@ -95,16 +99,17 @@ impl<'k> SignatureChecks<'k> {
         request: &SignedRequest<'_>,
         hot_keys: Option<&HotKeys>,
     ) -> Result<VerifiedOrigin, VerifyError> {
-        let keys = self.keys().map(|key| key.id.clone()).collect();
-        for (key, check) in self.0 {
+        let mut signatures = SmallVec::new();
+        for (KeyedSignature { key, signature }, check) in self.0 {
             let verdict = match hot_keys {
                 Some(hot_keys) => check.finish_hot(hot_keys),
                 None => check.finish(),
             };
             verdict.map_err(|error| bad(&key.id, error))?;
+            signatures.push((key.id.clone(), *signature));
         }
         let (origin, destination) = (request.origin.clone(), request.destination.clone());
-        Ok(VerifiedOrigin { origin, destination, keys })
+        Ok(VerifiedOrigin { origin, destination, signatures })
     }
 }
 
@@ -117,14 +122,14 @@ impl fmt::Debug for SignatureChecks<'_> {
 /// Checks every given signature over the request; all must verify and at least one must be given.
 /// The signed bytes are walked through once, whatever the number of signatures. `hot_keys` change no
 /// verdict, only what it costs.
-pub fn verify_request(
+pub fn verify_request<'k>(
     request: &SignedRequest<'_>,
-    signatures: &[KeyedSignature<'_>],
+    signatures: impl Iterator<Item = KeyedSignature<'k>> + Clone,
     hot_keys: Option<&HotKeys>,
     now: Timestamp,
 ) -> Result<VerifiedOrigin, VerifyError> {
-    check_keys(request.origin, signatures.iter().map(|signed| signed.key), now)?;
-    let mut checks = SignatureChecks::begin(signatures.iter().copied())?;
+    check_keys(request.origin, signatures.clone().map(|signed| signed.key), now)?;
+    let mut checks = SignatureChecks::begin(signatures)?;
     request.write_signed_bytes(&mut |piece: &[u8]| checks.hear(piece));
     checks.verdict(request, hot_keys)
 }
@@ -177,8 +182,14 @@ impl VerifiedOrigin {
     }
 
     /// The keys whose signatures verified.
-    pub fn keys(&self) -> &[KeyId] {
-        &self.keys
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        self.signatures.iter().map(|(key, _)| key)
+    }
+
+    /// The header values that say so, one for each signature (R25).
+    pub fn authorization(&self) -> Vec<String> {
+        let Self { origin, destination, signatures } = self;
+        signatures.iter().map(|(key, sig)| header_value(origin, destination, key, sig)).collect()
     }
 }
 

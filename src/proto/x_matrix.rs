@@ -4,7 +4,10 @@
 //! parsers disagree on: repeated parameters, two challenges in one header, unterminated quotes, and
 //! the values listed in `x_matrix/tests.rs`.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use smallvec::SmallVec;
 
 use super::ed25519::Signature;
 use super::limits::{X_MATRIX_BYTES_MAX, X_MATRIX_PARAMETERS_MAX};
@@ -14,15 +17,15 @@ use super::{KeyId, ServerName};
 /// The parameters of one header, syntactically sound. Whether key ID and signature are usable is
 /// for the caller to find out: Synapse too answers 401, not 400, when they are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct XMatrix {
+pub struct XMatrix<'a> {
     /// Who claims to have sent the request.
     pub origin: ServerName,
     /// Whom the request is for, as written; `None` when the parameter is missing (R21).
-    pub destination: Option<String>,
+    pub destination: Option<Cow<'a, str>>,
     /// The signing key's ID, as written.
-    pub key: String,
+    pub key: Cow<'a, str>,
     /// The signature, as written.
-    pub sig: String,
+    pub sig: Cow<'a, str>,
 }
 
 /// Why a header value is malformed. Offsets are bytes into the value.
@@ -109,9 +112,12 @@ impl std::error::Error for XMatrixError {
 
 const SCHEME: &[u8] = b"X-Matrix";
 
-impl XMatrix {
+/// As many parameters take no memory of their own: the four that are known.
+const PARAMETERS_INLINE: usize = 4;
+
+impl<'a> XMatrix<'a> {
     /// Reads one header value. `Ok(None)` when its scheme is not X-Matrix.
-    pub fn parse(value: &[u8]) -> Result<Option<Self>, XMatrixError> {
+    pub fn parse(value: &'a [u8]) -> Result<Option<Self>, XMatrixError> {
         let scheme = value.iter().take_while(|byte| is_token_byte(**byte)).count();
         let Some((scheme, rest)) = value.split_at_checked(scheme) else { return Ok(None) };
         if !scheme.eq_ignore_ascii_case(SCHEME) {
@@ -136,8 +142,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn parameters(&mut self) -> Result<XMatrix, XMatrixError> {
-        let mut names: Vec<&[u8]> = Vec::new();
+    fn parameters(&mut self) -> Result<XMatrix<'a>, XMatrixError> {
+        let mut names: SmallVec<[&[u8]; PARAMETERS_INLINE]> = SmallVec::new();
         let (mut origin, mut destination, mut key, mut sig) = (None, None, None, None);
         loop {
             let offset = self.offset;
@@ -150,12 +156,16 @@ impl<'a> Reader<'a> {
             }
             names.push(name);
             let value = self.parameter_value()?;
-            match name.to_ascii_lowercase().as_slice() {
-                b"origin" => origin = Some(value),
-                b"destination" => destination = Some(value),
-                b"key" => key = Some(value),
-                b"sig" => sig = Some(value),
-                _ => {}
+            let known = [
+                (&b"origin"[..], &mut origin),
+                (b"destination", &mut destination),
+                (b"key", &mut key),
+                (b"sig", &mut sig),
+            ];
+            if let Some((_, place)) =
+                known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
+                *place = Some(value);
             }
             if self.peek().is_none() {
                 break;
@@ -176,9 +186,8 @@ impl<'a> Reader<'a> {
     }
 
     fn skip(&mut self, wanted: impl Fn(u8) -> bool) {
-        while self.peek().is_some_and(&wanted) {
-            self.offset += 1;
-        }
+        let rest = self.value.get(self.offset..).unwrap_or_default();
+        self.offset += rest.iter().take_while(|byte| wanted(**byte)).count();
     }
 
     /// A parameter's name and the equals sign. No space is taken before it: a name with a space in
@@ -194,27 +203,27 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    fn parameter_value(&mut self) -> Result<String, XMatrixError> {
+    fn parameter_value(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
         if self.peek() == Some(b'"') { self.quoted() } else { self.unquoted() }
     }
 
     /// Any printable byte that cannot end a value: Synapse takes colons, brackets and padded base64
     /// without quotes (R13).
-    fn unquoted(&mut self) -> Result<String, XMatrixError> {
-        let mut text = String::new();
-        self.take_plain(&mut text, is_plain);
+    fn unquoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
+        let text = self.take_plain(is_plain);
         match self.peek() {
-            None | Some(b',' | b' ' | b'\t') => Ok(text),
+            None | Some(b',' | b' ' | b'\t') => Ok(text.into()),
             Some(byte) => Err(self.forbidden(byte)),
         }
     }
 
-    fn quoted(&mut self) -> Result<String, XMatrixError> {
+    fn quoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
         let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
         self.offset += 1;
-        let mut text = String::new();
+        let mut text = Cow::Borrowed("");
         loop {
-            self.take_plain(&mut text, is_plain_or_space);
+            // Nothing is copied where nothing is escaped.
+            text += self.take_plain(is_plain_or_space);
             let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
                 b'"' => {
@@ -230,7 +239,7 @@ impl<'a> Reader<'a> {
                     if !is_plain_or_space(escaped) {
                         return Err(self.forbidden(escaped));
                     }
-                    text.push(char::from(escaped));
+                    text.to_mut().push(char::from(escaped));
                     self.offset += 1;
                 }
                 _ => return Err(self.forbidden(byte)),
@@ -239,12 +248,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the bytes that stand for themselves, in one piece.
-    fn take_plain(&mut self, text: &mut String, is_plain: impl Fn(u8) -> bool) {
+    fn take_plain(&mut self, is_plain: impl Fn(u8) -> bool) -> &'a str {
         let from = self.offset;
         self.skip(is_plain);
         // What is plain is ASCII.
         let run = self.value.get(from..self.offset).map(str::from_utf8);
-        text.push_str(run.and_then(Result::ok).unwrap_or_default());
+        run.and_then(Result::ok).unwrap_or_default()
     }
 
     fn forbidden(&self, byte: u8) -> XMatrixError {
@@ -277,8 +286,25 @@ fn is_plain_or_space(byte: u8) -> bool {
 }
 
 /// A byte of a `token` (RFC 9110, 5.6.2).
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// Writes the canonical header value, which Synapse, Dendrite and ruma read alike (R25).

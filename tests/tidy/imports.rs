@@ -61,7 +61,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
 ];
 
 /// What the pure core may be made of.
-const PROTO_CRATES: [&str; 10] = [
+const PROTO_CRATES: [&str; 12] = [
     "base64",
     "bytes",
     "curve25519_dalek",
@@ -70,7 +70,9 @@ const PROTO_CRATES: [&str; 10] = [
     "serde",
     "serde_json",
     "sha2",
+    "smallvec",
     "std",
+    "wide",
     "zeroize",
 ];
 

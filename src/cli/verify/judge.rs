@@ -162,13 +162,14 @@ impl<'a> Judge<'a> {
             }
             count += 1;
             let name = format!("X-Matrix header {count}");
-            let detail = |header: &Option<XMatrix>| header.as_ref().map_or(Vec::new(), describe);
+            let detail =
+                |header: &Option<XMatrix<'_>>| header.as_ref().map_or(Vec::new(), describe);
             let Some(header) = self.step(name, parsed, Rejection::HeaderMalformed, detail)? else {
                 continue;
             };
             let claim = claim.get_or_insert_with(|| Claim {
                 origin: header.origin.clone(),
-                destination: header.destination.clone(),
+                destination: header.destination.as_deref().map(str::to_owned),
                 signatures: Vec::new(),
             });
             let agreed = agree(claim, &header, count);
@@ -184,7 +185,7 @@ impl<'a> Judge<'a> {
         Ok(claim)
     }
 
-    fn add_signature(&mut self, claim: &mut Claim, header: &XMatrix) -> Result<(), Refused> {
+    fn add_signature(&mut self, claim: &mut Claim, header: &XMatrix<'_>) -> Result<(), Refused> {
         let Some(id) = KeyId::parse(&header.key).ok().filter(KeyId::is_ed25519) else {
             // It authenticates nothing, but another header may (R43).
             let detail = vec![format!("{:?} is not the ID of an Ed25519 key", header.key)];
@@ -305,25 +306,24 @@ impl<'a> Judge<'a> {
         keys: &[(TrustedKey, Signature)],
     ) -> Result<Vec<KeyId>, Refused> {
         let now = self.inputs.now;
-        let all: Vec<KeyedSignature<'_>> =
-            keys.iter().map(|(key, signature)| KeyedSignature { key, signature }).collect();
-        for one in &all {
+        let all = keys.iter().map(|(key, signature)| KeyedSignature { key, signature });
+        for one in all.clone() {
             let name = format!("signature by {} for {}", one.key.id, request.destination);
-            let verified = verify_request(request, &[*one], None, now);
+            let verified = verify_request(request, std::iter::once(one), None, now);
             let (ok, detail) = match &verified {
                 Ok(_) => (true, "verifies".to_owned()),
                 Err(error) => (false, error.to_string()),
             };
             self.steps.push(Step { name, ok, detail: vec![detail] });
         }
-        match verify_request(request, &all, None, now) {
-            Ok(verified) => Ok(verified.keys().to_vec()),
+        match verify_request(request, all, None, now) {
+            Ok(verified) => Ok(verified.keys().cloned().collect()),
             Err(error) => Err(Refused(signature_reason(&error), error.to_string())),
         }
     }
 }
 
-fn describe(header: &XMatrix) -> Vec<String> {
+fn describe(header: &XMatrix<'_>) -> Vec<String> {
     let destination = header.destination.as_deref().unwrap_or("(none)");
     vec![
         format!("origin      {}", header.origin),
@@ -333,14 +333,14 @@ fn describe(header: &XMatrix) -> Vec<String> {
     ]
 }
 
-fn agree(claim: &Claim, header: &XMatrix, count: usize) -> Result<(), String> {
+fn agree(claim: &Claim, header: &XMatrix<'_>, count: usize) -> Result<(), String> {
     if count > X_MATRIX_HEADERS_MAX {
         return Err(format!("there are more than {X_MATRIX_HEADERS_MAX}"));
     }
     if claim.origin != header.origin {
         return Err(format!("one says origin {}, another {}", claim.origin, header.origin));
     }
-    if claim.destination != header.destination {
+    if claim.destination.as_deref() != header.destination.as_deref() {
         let (one, another) = (&claim.destination, &header.destination);
         return Err(format!("one says destination {one:?}, another {another:?}"));
     }

@@ -63,8 +63,8 @@ fn r20_an_origin_outside_the_grammar_is_400() {
 #[test]
 fn r21_a_missing_destination_stands_for_each_of_our_names() {
     let header = HEADER.replace(r#"destination="d.example","#, "");
-    assert_eq!(credentials_of(&[&header]).unwrap().destinations, own());
-    assert_eq!(credentials_of(&[HEADER]).unwrap().destinations, own()[..1]);
+    assert_eq!(credentials_of(&[&header]).unwrap().destinations[..], own());
+    assert_eq!(credentials_of(&[HEADER]).unwrap().destinations[..], own()[..1]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn name(text: &str) -> ServerName {
 }
 
 fn signed(origin: &str) -> Claim {
-    let (destinations, signatures) = (Vec::new(), Vec::new());
+    let (destinations, signatures) = Default::default();
     Claim::Signed(Credentials { origin: name(origin), destinations, signatures })
 }
 

@@ -16,6 +16,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::number::{self, take_number};
 use super::string::{compare_names, skip_canonical_escape, skip_plain};
 use crate::proto::limits::JSON_DEPTH_MAX;
@@ -23,6 +25,10 @@ use crate::proto::limits::JSON_DEPTH_MAX;
 /// What cannot be taken for want of the rest of it is shorter, in bytes: a number, or a member's name
 /// with its colon. Longer ones may be canonical, but not while the text still comes.
 const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// As many open containers as events have around anything in them, and some: they take no memory of their
+/// own.
+const LEVELS_INLINE: usize = 12;
 
 /// How far a text that may still grow is the canonical form of an object.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(super) struct CanonicalScan {
     next: Next,
     /// The innermost open container, and those around it.
     level: Option<Level>,
-    outer: Vec<Level>,
+    outer: Outer,
 }
 
 /// What a scan has found.
@@ -54,6 +60,8 @@ enum Next {
     String,
     /// The end of a container, or a comma and what it goes on with.
     Behind,
+    /// Whatever follows, the text is not canonical.
+    Nothing,
 }
 
 /// An open container.
@@ -80,10 +88,15 @@ impl Name {
     #[inline]
     fn is_before(self, next: Self, text: &[u8]) -> bool {
         let raw = |name: Self| text.get(name.place()).unwrap_or_default();
+        let (this, next_raw) = (raw(self), raw(next));
         if self.escaped || next.escaped {
-            return compare_names(raw(self), raw(next)) == Ordering::Less;
+            return compare_names(this, next_raw) == Ordering::Less;
         }
-        raw(self) < raw(next)
+        match (this, next_raw) {
+            // Most names differ in their first byte.
+            ([a, ..], [b, ..]) if a != b => a < b,
+            _ => this < next_raw,
+        }
     }
 }
 
@@ -94,8 +107,8 @@ pub(super) fn is_canonical_object(text: &[u8]) -> bool {
 
 impl CanonicalScan {
     /// Of a text that is yet to come.
-    pub(super) const fn new() -> Self {
-        Self { at: 0, next: Next::Value, level: None, outer: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self { at: 0, next: Next::Value, level: None, outer: SmallVec::new() }
     }
 
     /// Goes on with the same text, of which there may be more. Whether it is UTF-8 is not looked at.
@@ -103,52 +116,45 @@ impl CanonicalScan {
         if !text.starts_with(b"{") {
             return if text.is_empty() { Progress::Partly } else { Progress::Not };
         }
-        let mut rest = text.get(self.at..).unwrap_or_default();
-        let is_whole = self.take(text, &mut rest).is_some();
-        self.at = text.len() - rest.len();
+        let rest = text.get(self.at..).unwrap_or_default();
+        let mut place = Place { text, rest, level: self.level, next: self.next };
+        let is_whole = place.take(&mut self.outer).is_some();
+        let Place { rest, level, next, .. } = place;
+        (self.at, self.level, self.next) = (text.len() - rest.len(), level, next);
         match (is_whole, rest.len()) {
             (true, 0) => Progress::Whole,
-            (false, 0..TOKEN_BYTES_MAX) => Progress::Partly,
+            (false, 0..TOKEN_BYTES_MAX) if next != Next::Nothing => Progress::Partly,
             _ => Progress::Not,
         }
     }
+}
 
-    /// Takes what is canonical off the front of `rest`, the end of the text, token by token; up to the
-    /// end of the object, else none.
+/// How far a scan has come.
+struct Place<'t> {
+    text: &'t [u8],
+    /// The end of the text, from the next token on.
+    rest: &'t [u8],
+    level: Option<Level>,
+    next: Next,
+}
+
+type Outer = SmallVec<[Level; LEVELS_INLINE]>;
+
+impl Place<'_> {
+    /// Takes what is canonical, token by token; up to the end of the object, else none.
     #[inline]
-    fn take<'t>(&mut self, text: &'t [u8], rest: &mut &'t [u8]) -> Option<()> {
+    fn take(&mut self, outer: &mut Outer) -> Option<()> {
         loop {
             let next = self.next;
             match next {
-                Next::Value if self.take_begin(text, rest)? => continue,
-                Next::String => take_string(rest)?,
+                Next::Value if self.take_begin(outer)? => continue,
+                Next::String => take_string(&mut self.rest)?,
                 Next::Value | Next::Behind => {}
+                Next::Nothing => return None,
             }
             self.next = Next::Behind;
-            // A value has ended here: containers end, until one goes on.
-            loop {
-                match (&mut self.level, *rest) {
-                    (None, _) => return Some(()),
-                    (Some(Level::Array), [b',', after @ ..]) => {
-                        *rest = after;
-                        break;
-                    }
-                    (Some(Level::Object(last)), [b',', b'"', after @ ..]) => {
-                        let (name, after) = take_name(text, after)?;
-                        if !last.is_before(name, text) {
-                            return None;
-                        }
-                        *last = name;
-                        *rest = after;
-                        break;
-                    }
-                    (Some(Level::Array), [b']', after @ ..])
-                    | (Some(Level::Object(_)), [b'}', after @ ..]) => {
-                        self.level = self.outer.pop();
-                        *rest = after;
-                    }
-                    _ => return None,
-                }
+            if self.take_behind(outer)? {
+                return Some(());
             }
             self.next = Next::Value;
         }
@@ -157,33 +163,75 @@ impl CanonicalScan {
     /// Takes a value, or of one with values in it what stands before the first, which is answered with
     /// `true`.
     #[inline]
-    fn take_begin<'t>(&mut self, text: &'t [u8], rest: &mut &'t [u8]) -> Option<bool> {
-        let may_open = self.outer.len() + usize::from(self.level.is_some()) < JSON_DEPTH_MAX;
-        match *rest {
+    fn take_begin(&mut self, outer: &mut Outer) -> Option<bool> {
+        let may_open = outer.len() + usize::from(self.level.is_some()) < JSON_DEPTH_MAX;
+        match self.rest {
             [b'"', after @ ..] => {
-                *rest = after;
+                let behind = skip_plain(after);
+                if let [b'"', behind @ ..] = behind {
+                    self.rest = behind;
+                    return Some(false);
+                }
+                self.rest = behind;
                 self.next = Next::String;
-                take_string(rest)?;
+                take_string(&mut self.rest)?;
             }
-            [b'{', b'}', after @ ..] | [b'[', b']', after @ ..] if may_open => *rest = after,
+            [b'{', b'}', after @ ..] | [b'[', b']', after @ ..] if may_open => self.rest = after,
             [b'{', b'"', after @ ..] if may_open => {
-                let (name, after) = take_name(text, after)?;
-                self.outer.extend(self.level.replace(Level::Object(name)));
-                *rest = after;
+                let (name, after) = take_name(self.text, after)?;
+                self.open(outer, Level::Object(name));
+                self.rest = after;
                 return Some(true);
             }
             [b'[', after @ ..] if may_open && !after.is_empty() => {
-                self.outer.extend(self.level.replace(Level::Array));
-                *rest = after;
+                self.open(outer, Level::Array);
+                self.rest = after;
                 return Some(true);
             }
-            [b'-' | b'0'..=b'9', ..] => *rest = skip_canonical_number(rest)?,
+            [b'-' | b'0'..=b'9', ..] => self.rest = skip_canonical_number(self.rest)?,
             [b't', b'r', b'u', b'e', after @ ..]
             | [b'n', b'u', b'l', b'l', after @ ..]
-            | [b'f', b'a', b'l', b's', b'e', after @ ..] => *rest = after,
+            | [b'f', b'a', b'l', b's', b'e', after @ ..] => self.rest = after,
             _ => return None,
         }
         Some(false)
+    }
+
+    #[inline]
+    fn open(&mut self, outer: &mut Outer, level: Level) {
+        if let Some(around) = self.level.replace(level) {
+            outer.push(around);
+        }
+    }
+
+    /// Takes what follows a value: containers end, until one goes on. Whether the outermost has ended.
+    #[inline]
+    fn take_behind(&mut self, outer: &mut Outer) -> Option<bool> {
+        loop {
+            match (&mut self.level, self.rest) {
+                (None, _) => return Some(true),
+                (Some(Level::Array), [b',', after @ ..]) => {
+                    self.rest = after;
+                    return Some(false);
+                }
+                (Some(Level::Object(last)), [b',', b'"', after @ ..]) => {
+                    let (name, after) = take_name(self.text, after)?;
+                    if !last.is_before(name, self.text) {
+                        self.next = Next::Nothing;
+                        return None;
+                    }
+                    *last = name;
+                    self.rest = after;
+                    return Some(false);
+                }
+                (Some(Level::Array), [b']', after @ ..])
+                | (Some(Level::Object(_)), [b'}', after @ ..]) => {
+                    self.level = outer.pop();
+                    self.rest = after;
+                }
+                _ => return None,
+            }
+        }
     }
 }
 

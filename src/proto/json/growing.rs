@@ -15,6 +15,8 @@ pub struct GrowingText {
     /// All pieces, once there has been another.
     rest: Vec<u8>,
     scan: Option<Scan>,
+    /// Whether a scan has found the text not to be canonical.
+    is_known_to_differ: bool,
 }
 
 /// A scan of the text so far.
@@ -49,15 +51,16 @@ impl Scan {
 impl GrowingText {
     /// Nothing yet of a text that is only kept.
     pub const fn kept() -> Self {
-        Self { first: Bytes::new(), rest: Vec::new(), scan: None }
+        Self { first: Bytes::new(), rest: Vec::new(), scan: None, is_known_to_differ: false }
     }
 
     /// Nothing yet of a text that should be an object. It is looked at again when `step` bytes more have
     /// come: each time, up to 4 KiB before them are read once more.
-    pub const fn scanned(step: usize) -> Self {
+    pub fn scanned(step: usize) -> Self {
         let canonical = CanonicalScan::new();
         let scan = Scan { canonical, step, utf8: 0, seen: 0, is_whole: false };
-        Self { first: Bytes::new(), rest: Vec::new(), scan: Some(scan) }
+        let scan = Some(scan);
+        Self { first: Bytes::new(), rest: Vec::new(), scan, is_known_to_differ: false }
     }
 
     /// The next piece. Where it is not the first one, memory for `room` bytes is taken for all of them,
@@ -90,6 +93,11 @@ impl GrowingText {
         self.bytes().is_empty()
     }
 
+    /// How much of the text has been scanned.
+    pub fn scanned_bytes(&self) -> usize {
+        self.scan.as_ref().map_or(0, |scan| scan.seen)
+    }
+
     /// Whether it may be the canonical form of an object, as far as has been looked; after the end, whether
     /// it is.
     pub const fn may_be_canonical(&self) -> bool {
@@ -99,7 +107,9 @@ impl GrowingText {
     /// Says that all of it is there.
     pub fn end(&mut self) {
         self.advance();
-        self.scan = self.scan.take().filter(|scan| scan.is_whole);
+        if self.scan.as_ref().is_some_and(|scan| !scan.is_whole) {
+            self.give_up();
+        }
     }
 
     /// The object that the text is.
@@ -109,6 +119,7 @@ impl GrowingText {
     pub fn object(&self) -> Result<Object<'_>, JsonError> {
         match &self.scan {
             Some(scan) if scan.is_whole => Ok(Object::canonical(self.bytes())),
+            None if self.is_known_to_differ => Object::scan_unlikely(self.bytes()),
             Some(_) | None => Object::scan(self.bytes()),
         }
     }
@@ -120,10 +131,15 @@ impl GrowingText {
 
     fn advance(&mut self) {
         let text = if self.rest.is_empty() { &self.first[..] } else { &self.rest };
-        self.scan = self.scan.take().filter(|_| text.len() <= LENGTH_MAX).and_then(|mut scan| {
-            let goes_on = scan.advance(text);
-            goes_on.then_some(scan)
-        });
+        let Some(scan) = &mut self.scan else { return };
+        if text.len() > LENGTH_MAX || !scan.advance(text) {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.scan = None;
+        self.is_known_to_differ = true;
     }
 }
 

@@ -111,10 +111,22 @@ impl<'a> Object<'a> {
     /// and a repeated name at the end of its object if the names before it are out of order.
     pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
         let (object, offset) = trim(text)?;
-        let padded = object.len() != text.len();
         if canonical::is_canonical_object(object.as_bytes()) {
+            let padded = object.len() != text.len();
             return Ok(Self { text: object.as_bytes(), padded, plan: None });
         }
+        Self::scan_strictly(text, object, offset)
+    }
+
+    /// The same for a text that has been found not to be canonical: it is not looked for once more.
+    fn scan_unlikely(text: &'a [u8]) -> Result<Self, JsonError> {
+        let (object, offset) = trim(text)?;
+        Self::scan_strictly(text, object, offset)
+    }
+
+    /// Scans the object within a text, at that offset.
+    fn scan_strictly(text: &[u8], object: &'a str, offset: usize) -> Result<Self, JsonError> {
+        let padded = object.len() != text.len();
         let plan = scan::scan(object)
             .map_err(|error| JsonError { offset: offset + error.offset, ..error })?;
         Ok(Self { text: object.as_bytes(), padded, plan: Some(plan) })

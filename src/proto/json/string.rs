@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use wide::u8x16;
+
 use super::JsonErrorKind;
 
 /// One in every byte of a word.
@@ -30,10 +32,28 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Where in 16 bytes the first one is that cannot stand plainly inside a string.
+#[inline]
+fn first_special(block: &[u8; 16]) -> Option<usize> {
+    let block = u8x16::new(*block);
+    // As above: what is at most 0x20 once bit 1 is flipped is a control or a quote.
+    let moved = block ^ u8x16::splat(0x02);
+    let control_or_quote = moved.simd_eq(moved.min(u8x16::splat(0x20)));
+    let special = control_or_quote | block.simd_eq(u8x16::splat(b'\\'));
+    let mask = special.to_bitmask();
+    (mask != 0).then(|| mask.trailing_zeros() as usize)
+}
+
 /// What is left of `text` from its first special byte on.
 #[inline]
 pub(super) fn skip_plain(text: &[u8]) -> &[u8] {
     let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk::<16>() {
+        if let Some(at) = first_special(block) {
+            return rest.get(at..).unwrap_or_default();
+        }
+        rest = after;
+    }
     while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
         let special = special_bytes(u64::from_le_bytes(*chunk));
         if special != 0 {

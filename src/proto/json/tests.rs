@@ -395,3 +395,16 @@ fn every_offset_fits_beside_its_mark() {
     const { assert!(scan::LENGTH_MAX > crate::proto::limits::BODY_BYTES_MAX) };
     const { assert!(scan::LENGTH_MAX <= 1 << 31) };
 }
+
+#[test]
+fn a_byte_that_ends_plain_text_is_found_wherever_it_stands() {
+    for (length, byte) in (0..40).flat_map(|length| (0..=u8::MAX).map(move |byte| (length, byte))) {
+        for place in 0..length {
+            let mut text = vec![b'~'; length];
+            text[place] = byte;
+            let is_special = byte < 0x20 || byte == b'"' || byte == b'\\';
+            let rest = if is_special { &text[place..] } else { &[] };
+            assert_eq!(string::skip_plain(&text), rest, "{byte} at {place} of {length}");
+        }
+    }
+}

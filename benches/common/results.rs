@@ -1,0 +1,31 @@
+//! Sections of `benches/RESULTS.md` that benchmarks write.
+
+use std::path::Path;
+use std::process::Command;
+
+/// When, from what and on what something was measured.
+pub fn origin() -> String {
+    let commit = output("git", &["describe", "--always", "--dirty"]);
+    let day = output("date", &["-u", "+%F"]);
+    let cores = std::thread::available_parallelism().unwrap();
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    format!("{day}, commit {commit}, {}, {cores} cores", model.unwrap_or("unknown processor"))
+}
+
+/// Puts a section in the place of the one of that name, or at the end.
+pub fn write(name: &str, section: &str) {
+    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->\n"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = match (text.find(&begin), text.find(&end)) {
+        (Some(from), Some(to)) => format!("{}{begin}{section}{}", &text[..from], &text[to..]),
+        _ => format!("{text}\n{begin}{section}{end}"),
+    };
+    std::fs::write(path, text).unwrap();
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,124 @@
+//! Who verifies a request: the gate, and the floor it is measured by.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use ed25519_dalek::Verifier as _;
+use fedgate::gate::admission::{Admitted, RequestHead};
+use fedgate::gate::{Body, FoundKeys, Gate};
+use fedgate::keys::Keyring;
+use tokio::runtime::Runtime;
+
+use crate::workload::{Kind, SEED, Workload, gate, workload};
+
+/// Whoever sends.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How much of a body comes at one time, in bytes: what TLS has in one record.
+pub const PIECE_BYTES: usize = 16_384;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// ed25519-dalek's `verify` of the prepared message.
+    Floor,
+    /// The gate, whose body is there in one piece.
+    Gate,
+    /// The same, with a table for the origin's key.
+    Hot,
+}
+
+impl Contender {
+    pub fn named(name: &str) -> Self {
+        [Self::Floor, Self::Gate, Self::Hot].into_iter().find(|c| c.name() == name).unwrap()
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Gate => "gate",
+            Self::Hot => "hot",
+        }
+    }
+}
+
+/// All contenders and one request.
+pub struct House {
+    pub work: Workload,
+    key: ed25519_dalek::VerifyingKey,
+    gate: Gate,
+    hot: Gate,
+    runtime: Runtime,
+}
+
+impl House {
+    pub fn new(kind: &Kind) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let key = ed25519_dalek::SigningKey::from_bytes(&SEED).verifying_key();
+        let ((gate, _), (hot, keyring)) = (gate(), gate());
+        let house = Self { work: workload(kind), key, gate, hot, runtime };
+        house.heat(&keyring);
+        house.judge(&house.gate);
+        house
+    }
+
+    fn heat(&self, keyring: &Keyring) {
+        while !keyring.hot_keys().make_one() {
+            self.judge(&self.hot);
+        }
+    }
+
+    pub fn run(&self, contender: Contender, times: usize) {
+        for _ in 0..times {
+            match contender {
+                Contender::Floor => {
+                    let (message, signature) = (&self.work.message, &self.work.signature);
+                    self.key.verify(black_box(message), black_box(signature)).unwrap();
+                }
+                Contender::Gate => self.judge(black_box(&self.gate)),
+                Contender::Hot => self.judge(black_box(&self.hot)),
+            }
+        }
+    }
+
+    /// From the head to the permit, as the proxy does it.
+    fn judge(&self, gate: &Gate) {
+        let (admitted, keys) = self.admit(gate);
+        let mut body = gate.hear(&admitted, &keys);
+        body.push(self.work.body.clone(), 0);
+        body.end();
+        drop(black_box(gate.judge(&admitted, &body).unwrap().permit));
+    }
+
+    fn admit(&self, gate: &Gate) -> (Admitted, FoundKeys) {
+        let Workload { method, target, headers, .. } = &self.work;
+        let head = RequestHead { method, raw_target: target.as_bytes(), headers };
+        let admitted = gate.admit(head).unwrap();
+        let keys = self.runtime.block_on(gate.find_keys(&admitted.claim, CLIENT)).unwrap();
+        (admitted, keys)
+    }
+
+    /// What is to be done once the last piece of the body is there, after all that was done before.
+    pub fn with_last_piece(&self, end: impl FnOnce(&mut dyn FnMut())) {
+        let (admitted, keys) = self.admit(&self.gate);
+        let mut body: Body<'_> = self.gate.hear(&admitted, &keys);
+        let room = self.work.body.len();
+        let mut pieces: Vec<Bytes> = self
+            .work
+            .body
+            .chunks(PIECE_BYTES)
+            .map(|piece| self.work.body.slice_ref(piece))
+            .collect();
+        let mut last = pieces.pop();
+        for piece in pieces {
+            body.push(piece, room);
+        }
+        end(&mut || {
+            if let Some(last) = last.take() {
+                body.push(last, room);
+            }
+            body.end();
+            drop(black_box(self.gate.judge(&admitted, &body).unwrap().permit));
+        });
+    }
+}

@@ -1,0 +1,138 @@
+//! Time, of contenders in turns: the machine's speed cancels out.
+
+use std::fmt::Write as _;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::contenders::{Contender, House, PIECE_BYTES};
+use crate::results;
+use crate::workload::{KINDS, Kind, Wire};
+
+/// How long one contender runs in a round, in nanoseconds.
+const SLICE_NS: f64 = 2e6;
+const ROUNDS: usize = 200;
+
+/// What may be asked of a hot key, for requests up to 2 KB, and of the verdict after the last byte, as a
+/// multiple of the floor of a GET.
+const HOT_GOAL: f64 = 0.65;
+const LAST_GOAL: f64 = 1.35;
+
+/// Processor time of this thread, in nanoseconds.
+fn now() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// Nanoseconds of one call, over a slice of time.
+fn time(mut call: impl FnMut()) -> f64 {
+    let started = now();
+    let mut calls = 0;
+    while calls < 4 || now() - started < SLICE_NS {
+        call();
+        calls += 1;
+    }
+    (now() - started) / f64::from(calls)
+}
+
+/// Nanoseconds from the last piece of the body on, over some requests.
+fn time_of_last(house: &House) -> f64 {
+    let (mut spent, mut calls) = (0.0, 0);
+    while calls < 2 || spent < SLICE_NS / 4.0 {
+        house.with_last_piece(|end| {
+            let started = now();
+            end();
+            spent += now() - started;
+        });
+        calls += 1;
+    }
+    spent / f64::from(calls)
+}
+
+fn quantile(values: &[f64], per_cent: usize) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[(values.len() - 1) * per_cent / 100]
+}
+
+/// What is measured of each request, in this order.
+#[derive(Clone, Copy)]
+enum Part {
+    Floor,
+    Gate,
+    Hot,
+    Last,
+    FloorOfGet,
+}
+
+const PARTS: [Part; 5] = [Part::Floor, Part::Gate, Part::Hot, Part::Last, Part::FloorOfGet];
+
+/// Nanoseconds of each part, round by round.
+fn measure(house: &House, get: &House, rounds: usize) -> [Vec<f64>; 5] {
+    let mut measured: [Vec<f64>; 5] = Default::default();
+    for round in 0..rounds {
+        for turn in 0..PARTS.len() {
+            // Turned round each time, so that none always runs on a warmer machine.
+            let place = if round % 2 == 0 { turn } else { PARTS.len() - 1 - turn };
+            measured[place].push(match PARTS[place] {
+                Part::Floor => time(|| house.run(Contender::Floor, 1)),
+                Part::Gate => time(|| house.run(Contender::Gate, 1)),
+                Part::Hot => time(|| house.run(Contender::Hot, 1)),
+                Part::Last => time_of_last(house),
+                Part::FloorOfGet => time(|| get.run(Contender::Floor, 1)),
+            });
+        }
+    }
+    measured
+}
+
+fn line(kind: &Kind, measured: &[Vec<f64>; 5]) -> String {
+    let ratio = |part: Part, of: Part| {
+        let pairs = measured[part as usize].iter().zip(&measured[of as usize]);
+        quantile(&pairs.map(|(part, of)| part / of).collect::<Vec<_>>(), 50)
+    };
+    let us = |part: Part| quantile(&measured[part as usize], 10) / 1_000.0;
+    let mark = |misses: bool| if misses { " !" } else { "" };
+    let gate = ratio(Part::Gate, Part::Floor);
+    let hot = ratio(Part::Hot, Part::Floor);
+    let last = ratio(Part::Last, Part::FloorOfGet);
+    let is_late = kind.wire == Wire::Canonical && last > LAST_GOAL;
+    format!(
+        "| {} | {:.1} | {:.1} | {gate:.3}{} | {:.2} | {hot:.3}{} | {:.1} | {last:.2}{} |",
+        kind.name,
+        us(Part::Floor),
+        us(Part::Gate),
+        mark(gate > kind.time_goal),
+        kind.time_goal,
+        mark(kind.bytes <= 2_000 && hot > HOT_GOAL),
+        us(Part::Last),
+        mark(is_late),
+    )
+}
+
+pub fn report(times: usize, write: bool) {
+    let mut table = String::from(
+        "| request | floor, us | gate, us | of the floor | at most | with a table | after the last \
+         byte, us | of the GET's floor |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    let get = House::new(&KINDS[0]);
+    for kind in &KINDS {
+        // The largest take milliseconds.
+        let rounds = if kind.bytes > 1_000_000 { ROUNDS / 4 } else { ROUNDS } * times;
+        let line = line(kind, &measure(&House::new(kind), &get, rounds));
+        println!("{line}");
+        writeln!(table, "{line}").unwrap();
+    }
+    let head = format!(
+        "## Time of a verdict\n\n`cargo bench --bench verify -- --write`: {}. One request from its head to \
+         the verdict, its key in the cache, beside ed25519-dalek's `verify` of the prepared message (the \
+         floor), in turns within one process; processor time, ratios are medians over rounds, times the \
+         tenth percentile. With a table: the origin's key has one, at most {HOT_GOAL} for requests up to \
+         2 KB. After the last byte: the body comes in pieces of {PIECE_BYTES} bytes, and only what is done \
+         from the last one on is counted; at most {LAST_GOAL} times the floor of a GET for canonical \
+         bodies. `!` marks what misses its goal.\n\n",
+        results::origin(),
+    );
+    if write {
+        results::write("time", &(head + &table));
+    }
+}
