@@ -14,6 +14,7 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
+use super::apart::Apart;
 use super::body::refuse_room;
 use super::budget::Share;
 use super::client::Client;
@@ -52,22 +53,26 @@ struct Inner {
     content_length: Option<usize>,
     share: Option<Share>,
     lesson: Option<Lesson>,
+    stranger: Option<Arc<Apart>>,
     record: Record,
     completed: bool,
 }
 
 impl Handoff {
-    /// Packs what a permitted request takes along. `content_length` is that of a body held whole.
+    /// Packs what a permitted request takes along. `content_length` is that of a body held whole; where a
+    /// `stranger` asks, a long answer has the pace of all strangers.
     pub fn new(
         permit: Permit,
         client: Client,
         content_length: Option<usize>,
         share: Share,
         lesson: Option<Lesson>,
+        stranger: Option<Arc<Apart>>,
         record: Record,
     ) -> Arc<Self> {
         let (permit, share, completed) = (Some(permit), Some(share), false);
-        let inner = Inner { permit, client, content_length, share, lesson, record, completed };
+        let inner =
+            Inner { permit, client, content_length, share, lesson, stranger, record, completed };
         Arc::new(Self(Mutex::new(inner)))
     }
 
@@ -104,6 +109,10 @@ pub struct Context {
     share: Option<Share>,
     /// Whether that is enough for a long answer.
     has_room_for_answer: bool,
+    /// The pace of a stranger's long answer.
+    stranger: Option<Arc<Apart>>,
+    /// How many bytes of the answer have come.
+    answer_bytes: usize,
     /// Why we ended it ourselves.
     refusal: Option<Refusal>,
 }
@@ -123,6 +132,13 @@ impl Context {
         }
         self.has_room_for_answer = true;
         Ok(())
+    }
+
+    /// How long to wait before so many bytes more of the answer are passed on.
+    fn delay(&mut self, bytes: usize) -> Option<Duration> {
+        self.answer_bytes = self.answer_bytes.saturating_add(bytes);
+        let stranger = self.stranger.as_ref().filter(|_| self.answer_bytes > SHORT_ANSWER_BYTES)?;
+        Some(stranger.strangers_answer(bytes)).filter(|delay| !delay.is_zero())
     }
 }
 
@@ -212,9 +228,10 @@ impl ProxyHttp for Forwarder {
         let (Some(handoff), Some(permit)) = (handoff, permit) else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        let (client, content_length, share) =
-            handoff.with(|inner| (inner.client, inner.content_length, inner.share.take()));
-        ctx.share = share;
+        let (client, content_length) = handoff.with(|inner| {
+            (ctx.share, ctx.stranger) = (inner.share.take(), inner.stranger.take());
+            (inner.client, inner.content_length)
+        });
         ctx.rewrite = Some(Rewrite { authorization: permit.consume(), client, content_length });
         ctx.handoff = Some(handoff);
         Ok(())
@@ -292,7 +309,7 @@ impl ProxyHttp for Forwarder {
                 }
             });
         }
-        Ok(None)
+        Ok(ctx.delay(body.as_ref().map_or(0, Bytes::len)))
     }
 
     async fn fail_to_proxy(

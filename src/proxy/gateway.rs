@@ -108,6 +108,7 @@ pub(super) struct Exchange<'a> {
 }
 
 /// What is to become of a request.
+#[allow(clippy::large_enum_variant, reason = "most are of the largest kind, and none is kept")]
 enum Cleared {
     /// fedgate answers for keys.
     Answered(Answer),
@@ -156,7 +157,8 @@ impl Exchange<'_> {
                 let yielded = permit.origin().is_none().then(|| share.yielded());
                 let (length, lesson) =
                     (body.as_ref().map(Bytes::len), lesson.map(|lesson| *lesson));
-                let handoff = Handoff::new(permit, client, length, share, lesson, record);
+                let stranger = yielded.as_ref().and_then(|_unverified| self.stranger());
+                let handoff = Handoff::new(permit, client, length, share, lesson, stranger, record);
                 self.forward(session, body, handoff, yielded).await
             }
             // The answer holds its share of memory until it is read.
@@ -336,6 +338,11 @@ impl Exchange<'_> {
         Ok(Cleared::Forward { permit, body: None, share, lesson: None })
     }
 
+    /// The pace of strangers, for one.
+    fn stranger(&self) -> Option<Arc<Apart>> {
+        self.guest.is_stranger().then(|| Arc::clone(&self.gateway.apart))
+    }
+
     /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
     async fn take_body(
         &self,
@@ -348,8 +355,8 @@ impl Exchange<'_> {
             send_continue(session).await?;
         }
         let pace = self.gateway.timeouts.body;
-        let stranger = self.guest.is_stranger().then(|| &*self.gateway.apart);
-        read_body(session, admitted.body, body, share, pace, stranger).await?;
+        let stranger = self.stranger();
+        read_body(session, admitted.body, body, share, pace, stranger.as_deref()).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
