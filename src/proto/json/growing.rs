@@ -118,7 +118,9 @@ impl GrowingText {
     /// Those of [`Object::scan`].
     pub fn object(&self) -> Result<Object<'_>, JsonError> {
         match &self.scan {
-            Some(scan) if scan.is_whole => Ok(Object::canonical(self.bytes())),
+            Some(scan) if scan.is_whole && scan.seen == self.len() => {
+                Ok(Object::canonical(self.bytes()))
+            }
             None if self.is_known_to_differ => Object::scan_unlikely(self.bytes()),
             Some(_) | None => Object::scan(self.bytes()),
         }
@@ -146,6 +148,16 @@ impl GrowingText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_after_the_end_is_not_taken_for_canonical() {
+        let mut grown = GrowingText::scanned(1_000);
+        grown.push(Bytes::from_static(b"{}"), 0);
+        grown.end();
+        assert!(grown.object().unwrap().is_canonical());
+        grown.push(Bytes::from_static(b" "), 0);
+        assert!(!grown.object().unwrap().is_canonical());
+    }
 
     #[test]
     fn a_text_is_kept_in_the_room_it_is_given_and_one_piece_where_it_is() {
