@@ -85,7 +85,7 @@ impl Plan {
 }
 
 /// Makes room for `additional` more, growing by a quarter: doubling could take more than the text.
-fn reserve<T>(vector: &mut Vec<T>, additional: usize) {
+pub(super) fn reserve<T>(vector: &mut Vec<T>, additional: usize) {
     if vector.capacity() - vector.len() < additional {
         vector.reserve_exact(additional.max(vector.len() / 4).max(16));
     }

@@ -258,6 +258,37 @@ fn errors_tell_the_byte() {
 }
 
 #[test]
+fn r35_a_repeated_name_is_found_whatever_stands_behind_it() {
+    for text in [
+        r#"{"a":1111111, "a":1111112}"#,
+        r#"{"a":"xxxxxxxx","a":"xxxxxxxy"}"#,
+        r#"{"a\n":"xxxxxxxx","a\n":"xxxxxxxy"}"#,
+        r#"{"b":0,"a":11111111,"a":11111112}"#,
+    ] {
+        assert_eq!(refusal(text).0, JsonErrorKind::DuplicateKey, "{text}");
+    }
+}
+
+#[test]
+fn a_string_is_written_whole_around_what_is_escaped() {
+    let written = collect(|mut sink| write_string("ab\"cd\u{1}ef\\", &mut sink));
+    assert_eq!(written, br#""ab\"cd\u0001ef\\""#);
+}
+
+#[test]
+fn what_is_noted_of_a_text_grows_by_a_quarter() {
+    let (mut noted, mut moves) = (Vec::new(), 0);
+    for number in 0..100_000_u32 {
+        let before = noted.capacity();
+        scan::reserve(&mut noted, 1);
+        moves += u32::from(noted.capacity() != before);
+        assert!(noted.capacity() - noted.len() <= 16.max(noted.len() / 4), "{number}");
+        noted.push(number);
+    }
+    assert!(moves < 100, "{moves}");
+}
+
+#[test]
 fn depth_is_bounded() {
     use crate::proto::limits::JSON_DEPTH_MAX;
 
@@ -265,13 +296,15 @@ fn depth_is_bounded() {
         |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
     let objects =
         |depth: usize| format!("{}{{}}{}", "{\"a\":".repeat(depth - 1), "}".repeat(depth - 1));
-    for text in [arrays(JSON_DEPTH_MAX), objects(JSON_DEPTH_MAX)] {
+    let filled = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    for text in [arrays(JSON_DEPTH_MAX), objects(JSON_DEPTH_MAX), filled(JSON_DEPTH_MAX)] {
         assert_eq!(canonical(&text), text);
         assert!(Object::scan(text.as_bytes()).unwrap().is_canonical());
     }
     let too_deep = |offset| (JsonErrorKind::TooDeep, offset);
     assert_eq!(refusal(arrays(JSON_DEPTH_MAX + 1)), too_deep(5 + JSON_DEPTH_MAX - 1));
     assert_eq!(refusal(objects(JSON_DEPTH_MAX + 1)), too_deep(5 * JSON_DEPTH_MAX));
+    assert_eq!(refusal(filled(JSON_DEPTH_MAX + 1)), too_deep(5 * JSON_DEPTH_MAX));
     assert_eq!(refusal("{\"a\":".repeat(100_000)), too_deep(5 * JSON_DEPTH_MAX));
 }
 
