@@ -8,9 +8,11 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use prometheus::Registry;
 
+use super::events::metrics::EventMetrics;
+use super::limits::metrics::LimitMetrics;
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::BindingMode;
+use crate::config::{BindingMode, Config, Events, EventsMode, Sources};
 use crate::keys::KeyCache;
 use crate::keys::keyring::{KeyPolicy, KeyringParts};
 use crate::keys::metrics::KeyMetrics;
@@ -22,7 +24,7 @@ use crate::proto::signed_request::RequestTarget;
 use crate::proto::validity::Provenance;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const TARGET: &str = "/_matrix/federation/v1/x";
+const TARGET: &str = "/_matrix/federation/v1/send/1";
 
 /// A server with two current keys, a retired one, and one that the gate bans.
 fn origin() -> TestServer {
@@ -67,6 +69,34 @@ impl House {
         };
         let gate = Gate::new(settings, keyring, None, Arc::clone(&clock) as _);
         Self { origin, gate, clock }
+    }
+
+    /// The same with limits, by these settings of theirs.
+    fn limited(mut self, settings: &str) -> Self {
+        let text = format!(
+            "server_name = \"our.example\"\nhomeserver = \"http://127.0.0.1:1\"\n[limits]\n{settings}\n"
+        );
+        let config = Config::load(&Sources::from_text("test.toml", text)).unwrap();
+        let metrics = LimitMetrics::register(&Registry::new()).unwrap();
+        self.gate = self.gate.with_limits(Limits::new(&config.rates, &[], metrics).into());
+        self
+    }
+
+    /// The same that looks at events, and refuses bad ones.
+    fn examining(mut self) -> Self {
+        let settings = Events {
+            mode: EventsMode::Enforce,
+            time_budget: std::time::Duration::from_secs(60),
+            fetches_per_request_max: 10,
+            rooms_max: 100,
+            admin_token_file: None,
+            admin_api: None,
+        };
+        let names = self.gate.settings.server_names.clone();
+        let metrics = EventMetrics::register(&Registry::new()).unwrap();
+        let keyring = self.gate.keyring.clone();
+        self.gate.examiner = Examiner::new(settings, names, keyring, None, metrics);
+        self
     }
 
     /// A header by that key for a request with that body, signed for `signed_for`.
@@ -336,4 +366,54 @@ async fn nothing_signs_for_a_claim_of_no_keys() {
     let refusal = house.gate.find_keys(&claim, CLIENT).await.unwrap_err();
     assert_eq!(refusal.rejection, Rejection::HeaderMissing);
     assert!(house.gate.find_keys(&Claim::Open, CLIENT).await.unwrap().0.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_too_often_is_refused_before_a_key_is_looked_for() {
+    let house = enforcing().limited("failures_per_second = 1");
+    let stranger = "198.51.100.66".parse().unwrap();
+    let claim = Claim::Signed(Credentials {
+        origin: house.origin.name.clone(),
+        destinations: Default::default(),
+        signatures: Default::default(),
+    });
+    let refusal = house.gate.find_keys(&claim, stranger).await.unwrap_err();
+    assert_eq!(refusal.rejection, Rejection::HeaderMissing);
+    for _ in 0..10 {
+        house.gate.note(&refusal, stranger);
+    }
+    let refusal = house.gate.find_keys(&claim, stranger).await.unwrap_err();
+    assert_eq!(refusal.rejection, Rejection::RateLimited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verified_request_waits_for_its_turn_and_no_other_does() {
+    let house = enforcing().limited("origin_concurrent = 1\norigin_queue = 1");
+    let header = house.signed_by("ed25519:1", "");
+    let permit = house.judge(&[header], "").await.unwrap();
+    let place = house.gate.turn(&permit).await.unwrap();
+    assert!(place.is_some());
+    assert_eq!(house.gate.turn(&permit).await.unwrap_err().rejection, Rejection::RateLimited);
+    assert!(house.gate.turn(&Permit::open()).await.unwrap().is_none());
+    drop(place);
+    assert!(house.gate.turn(&permit).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn r92_what_has_nothing_good_is_answered_here_unless_the_gate_observes() {
+    let text = r#"{"edus":[{"edu_type":"m.typing","content":{"user_id":"@u:two.example"}}]}"#;
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let house = House::new(mode, OtherPaths::Refuse).examining();
+        let header = house.signed_by("ed25519:1", text);
+        let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&header).unwrap())]);
+        let target = TARGET.as_bytes();
+        let head = RequestHead { method: &Method::PUT, raw_target: target, headers: &map };
+        let admitted = house.gate.admit(head).unwrap();
+        let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
+        let body = heard(&house.gate, &admitted, &keys, text, usize::MAX);
+        let judged = house.gate.judge(&admitted, &body).unwrap();
+        let examined = house.gate.examine(&admitted, &judged, text.as_bytes(), CLIENT).await;
+        let is_answered = matches!(examined.unwrap(), Examined::Answered(_));
+        assert_eq!(is_answered, mode == Mode::Enforce);
+    }
 }

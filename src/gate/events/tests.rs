@@ -1,3 +1,5 @@
+mod requests;
+
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -74,6 +76,11 @@ fn event(server: &TestServer, room_id: &str, kind: &str, content: Value, sent_at
     if kind != "m.room.message" {
         event["state_key"] = json!("");
     }
+    signed(server, event)
+}
+
+/// The event with its hash, signed by the server as in a room of version 10.
+fn signed(server: &TestServer, mut event: Value) -> Value {
     let hash = Event::scan(event.to_string().as_bytes()).unwrap().content_hash();
     event["hashes"]["sha256"] = json!(hash.to_base64());
     let text = event.to_string();
