@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 
 use super::verifier::{SMALL_ORDER_Y, is_small_order, y_coordinate};
 use super::*;
@@ -206,6 +207,12 @@ fn r48_the_shipped_list_bans_the_key_of_cve_2026_24044() {
     let list = BannedKeys::new([*other.as_bytes()]);
     assert!(list.contains(&shipped));
     assert!(list.contains(&other));
+}
+
+#[test]
+fn what_a_key_takes_is_its_counters_and_its_point() {
+    type Shared = (AtomicUsize, AtomicUsize, ed25519_dalek::VerifyingKey);
+    assert_eq!(VerifyKey::SHARED_BYTES, size_of::<Shared>());
 }
 
 #[test]

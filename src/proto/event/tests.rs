@@ -108,6 +108,21 @@ fn r93_room_versions_that_are_not_known_are_told_apart() {
 }
 
 #[test]
+fn an_event_says_its_id_and_its_rooms_whatever_else_is_wrong_with_it() {
+    let mut event = message(RoomVersion::V1);
+    event["depth"] = json!("deep");
+    let text = event.to_string();
+    let scanned = Event::scan(text.as_bytes()).unwrap();
+    assert_eq!(scanned.claimed_room_id().as_deref(), Some("!room:one.example"));
+    assert_eq!(scanned.any_id(RoomVersion::V1).as_deref(), Some("$2:one.example"));
+    let hash = scanned.reference_hash(RoomVersion::V4).to_base64_url_safe();
+    assert_eq!(scanned.any_id(RoomVersion::V4), Some(format!("${hash}")));
+    event["room_id"] = json!(1);
+    let text = event.to_string();
+    assert_eq!(Event::scan(text.as_bytes()).unwrap().claimed_room_id(), None);
+}
+
+#[test]
 fn times_of_any_size_are_read() {
     let time = |text: &str| {
         let text = format!("{{\"origin_server_ts\":{text}}}");

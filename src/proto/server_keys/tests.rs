@@ -203,6 +203,57 @@ fn r58_a_notarys_signature_is_told_from_its_absence() {
 }
 
 #[test]
+fn r57_times_are_integers_of_canonical_json() {
+    let text = minimal().to_string();
+    let until = |told: &str| {
+        let text = text.replace(":1652262000000", &format!(":{told}"));
+        UnverifiedServerKeys::parse(text.into()).map(|keys| keys.keys.valid_until_ts.as_ms())
+    };
+    assert_eq!(until("0"), Ok(0));
+    assert_eq!(until("9007199254740991"), Ok(9_007_199_254_740_991));
+    for told in
+        ["9007199254740992", "18446744073709551615", "1.0", "1e3", "-1", "-0", "\"1\"", "null"]
+    {
+        assert_eq!(until(told), Err(ServerKeysError::InvalidValidUntil), "{told}");
+    }
+}
+
+#[test]
+fn a_document_lists_its_current_and_retired_keys_by_their_ids_and_no_others() {
+    let (current, old) = (spec_key().verify_key(), SigningKey::from_seed(&[7; 32]).verify_key());
+    let retired = json!({ "ed25519:0": { "key": old.to_base64(), "expired_ts": 5 } });
+    let keys = parse(&with("old_verify_keys", retired)).unwrap();
+    assert!(keys.lists(&id("ed25519:1"), &current));
+    assert!(keys.lists(&id("ed25519:0"), &old));
+    for (key_id, key) in
+        [("ed25519:0", &current), ("ed25519:1", &old), ("ed25519:2", &current), ("ed25519:2", &old)]
+    {
+        assert!(!keys.lists(&id(key_id), key), "{key_id}");
+    }
+}
+
+#[test]
+fn what_a_document_takes_is_counted_entry_by_entry() {
+    let taken = |document: &Value| {
+        let raw = signed(document);
+        let length = raw.len();
+        verify(raw).unwrap().size_bytes() - length
+    };
+    let plain = taken(&minimal());
+    let key = SigningKey::from_seed(&[7; 32]).verify_key().to_base64();
+    let mut more = minimal();
+    more["verify_keys"]["ed25519:2"] = json!({ "key": key });
+    let entry = size_of::<(KeyId, VerifyKey)>() + id("ed25519:2").shared_bytes();
+    assert_eq!(taken(&more) - plain, entry + VerifyKey::SHARED_BYTES);
+    assert_eq!(plain, size_of::<ServerKeys>() + RAW_SHARED_BYTES + entry + VerifyKey::SHARED_BYTES);
+    let retired = json!({ "ed25519:0": { "key": key, "expired_ts": 5 }, "no ID": {} });
+    let retired = taken(&with("old_verify_keys", retired)) - plain;
+    let entry = size_of::<(KeyId, OldVerifyKey)>() + id("ed25519:0").shared_bytes();
+    let dropped = size_of::<(String, &str)>() + "no ID".len();
+    assert_eq!(retired, entry + VerifyKey::SHARED_BYTES + dropped);
+}
+
+#[test]
 fn size_and_number_of_keys_are_bounded() {
     let mut text = minimal().to_string();
     text.push_str(&" ".repeat(SERVER_KEYS_BYTES_MAX - text.len()));
