@@ -417,3 +417,22 @@ async fn r92_what_has_nothing_good_is_answered_here_unless_the_gate_observes() {
         assert_eq!(is_answered, mode == Mode::Enforce);
     }
 }
+
+#[tokio::test]
+async fn what_goes_on_is_what_came() {
+    let house = enforcing();
+    for text in [r#"{"a":1}"#, r#"{"b":1, "a":2}"#] {
+        let header = house.signed_by("ed25519:1", text);
+        let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&header).unwrap())]);
+        let target = TARGET.as_bytes();
+        let head = RequestHead { method: &Method::PUT, raw_target: target, headers: &map };
+        let admitted = house.gate.admit(head).unwrap();
+        let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
+        for length in [1, usize::MAX] {
+            let body = heard(&house.gate, &admitted, &keys, text, length);
+            assert!(house.gate.judge(&admitted, &body).is_ok());
+            assert_eq!(body.bytes(), text.as_bytes());
+            assert_eq!(body.into_bytes(), text);
+        }
+    }
+}

@@ -167,6 +167,19 @@ async fn a_forged_create_event_teaches_nothing() {
 }
 
 #[tokio::test]
+async fn an_altered_create_event_teaches_nothing() {
+    let one = server("one.example");
+    let (examiner, registry) = examiner(&[&one], Duration::from_secs(60));
+    let content = json!({ "creator": "x", "room_version": "10" });
+    let mut altered = event(&one, "!r:one.example", "m.room.create", content, 0);
+    // The signature does not cover it, the hash does.
+    altered["content"]["room_version"] = json!("9");
+    assert_eq!(send(&examiner, &one, &[altered]).await, Ok(Examined::Passed));
+    assert_eq!(examiner.rooms.standing("!r:one.example"), Standing::Open(None));
+    assert_eq!(count(&registry, "bad", "fedgate_events_total"), 1.0);
+}
+
+#[tokio::test]
 async fn what_is_no_event_id_by_its_length_is_not_repeated_in_the_answer() {
     let one = server("one.example");
     let (examiner, _) = examiner(&[&one], Duration::from_secs(60));

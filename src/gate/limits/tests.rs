@@ -148,6 +148,21 @@ async fn b7_open_routes_have_a_rate_and_the_own_homeserver_none() {
     assert_eq!(wait(&limits, &Claim::Open, FORGER), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_is_forgotten_before_his_time_however_many_others_there_are() {
+    let limits = limits_of("failures_per_second = 1");
+    forge(&limits, "victim.example", FORGER, 4);
+    // He cools down for longer than it takes until he might forge again.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    fail(&limits, "198.51.100.67", 20);
+    for number in 0..1_100 {
+        let other = format!("100.0.{}.{}", number / 256, number % 256);
+        forge(&limits, "a.example", &other, 1);
+    }
+    assert!(wait(&limits, &signed("victim.example"), FORGER).is_some());
+    assert!(wait(&limits, &signed("b.example"), "198.51.100.67").is_some());
+}
+
 const NARROW: &str = "origin_concurrent = 1\norigin_queue = 1\norigin_queue_timeout = \"3s\"";
 
 #[tokio::test(start_paused = true)]

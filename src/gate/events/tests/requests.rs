@@ -217,3 +217,28 @@ async fn r92_a_transaction_of_nothing_but_others_edus_goes_nowhere() {
     let many = json!({ "edus": vec![&own; 101] });
     assert_eq!(ask(&examiner, &one, send, Some(&many)).await, Err(Rejection::TransactionRefused));
 }
+
+#[tokio::test]
+async fn r82_the_answers_to_make_join_and_make_knock_teach_a_rooms_version() {
+    for (endpoint, operation, standing) in [
+        (Endpoint::MakeJoin, "make_join", Standing::Known(RoomVersion::V9)),
+        (Endpoint::MakeKnock, "make_knock", Standing::Known(RoomVersion::V9)),
+        (Endpoint::MakeLeave, "make_leave", Standing::Open(None)),
+    ] {
+        let (examiner, _) = examiner(&[], Duration::from_secs(60));
+        let target = format!("/_matrix/federation/v1/{operation}/%21r:one.example/@u:one.example");
+        let target = RequestTarget::parse(target.as_bytes()).unwrap();
+        if let Some(mut lesson) = examiner.lesson(endpoint, &target) {
+            lesson.begin(http::StatusCode::OK, &http::HeaderMap::new());
+            lesson.read(br#"{"room_version":"9"}"#, true);
+        }
+        assert_eq!(examiner.rooms.standing(ROOM), standing, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_rooms_outlives_a_reload() {
+    let before = one_examiner(&[]);
+    let after = examiner(&[], Duration::from_secs(60)).0.remembering(&before);
+    assert_eq!(after.rooms.standing(ROOM), Standing::Known(RoomVersion::V10));
+}
