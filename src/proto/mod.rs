@@ -3,6 +3,7 @@
 //! Nothing in here waits, logs, reads a clock or the environment; time is an argument.
 
 pub mod base64;
+mod byte_set;
 pub mod client_network;
 pub mod countersign;
 pub mod ed25519;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::ServerName;
+use super::byte_set::ByteSet;
 use super::json::{self, Object};
 use super::limits::TARGET_BYTES_MAX;
 
@@ -108,15 +109,15 @@ impl RequestTarget {
         if raw.first() != Some(&b'/') {
             return Err(TargetError::NotOriginForm);
         }
-        let bytes = || raw.iter().copied().enumerate();
-        if let Some((offset, byte)) = bytes().find(|(_, byte)| !is_target_byte(*byte)) {
+        let offset = PLAIN.leading(raw);
+        if let Some(byte) = raw.get(offset).copied() {
             return Err(match byte {
                 b'#' => TargetError::Fragment { offset },
                 b'\\' => TargetError::Backslash { offset },
                 _ => TargetError::ForbiddenByte { byte, offset },
             });
         }
-        let path_end = bytes().find(|(_, byte)| *byte == b'?').map_or(raw.len(), |(at, _)| at);
+        let path_end = raw.iter().position(|byte| *byte == b'?').unwrap_or(raw.len());
         // Those bytes are ASCII.
         let text = str::from_utf8(raw).unwrap_or_default().to_owned();
         let target = Self { text, path_end };
@@ -146,11 +147,11 @@ impl fmt::Display for RequestTarget {
     }
 }
 
-/// Printable ASCII, but for what must be escaped and what some parsers read as something else.
-const fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~')
-        && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
-}
+/// The bytes of a target: printable ASCII, but for what must be escaped (`"<>^`{|}`) and what some parsers
+/// read as something else (`#`, backslash).
+static PLAIN: ByteSet = ByteSet::of(
+    b"!$%&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~",
+);
 
 /// Checks the segments of a path that starts with a slash; the last one may be empty.
 fn check_path(path: &str) -> Result<(), TargetError> {

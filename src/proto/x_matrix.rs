@@ -9,6 +9,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::byte_set::ByteSet;
 use super::ed25519::Signature;
 use super::limits::{X_MATRIX_BYTES_MAX, X_MATRIX_PARAMETERS_MAX};
 use super::server_name::ServerNameError;
@@ -118,8 +119,9 @@ const PARAMETERS_INLINE: usize = 4;
 impl<'a> XMatrix<'a> {
     /// Reads one header value. `Ok(None)` when its scheme is not X-Matrix.
     pub fn parse(value: &'a [u8]) -> Result<Option<Self>, XMatrixError> {
-        let scheme = value.iter().take_while(|byte| is_token_byte(**byte)).count();
-        let Some((scheme, rest)) = value.split_at_checked(scheme) else { return Ok(None) };
+        let Some((scheme, rest)) = value.split_at_checked(TOKEN.leading(value)) else {
+            return Ok(None);
+        };
         if !scheme.eq_ignore_ascii_case(SCHEME) {
             return Ok(None);
         }
@@ -130,7 +132,7 @@ impl<'a> XMatrix<'a> {
             return Err(XMatrixError::SchemeNotSeparated);
         }
         let mut reader = Reader { value, offset: scheme.len() };
-        reader.skip(|byte| byte == b' ');
+        reader.skip(&BLANK);
         reader.parameters().map(Some)
     }
 }
@@ -185,16 +187,15 @@ impl<'a> Reader<'a> {
         self.value.get(self.offset).copied()
     }
 
-    fn skip(&mut self, wanted: impl Fn(u8) -> bool) {
-        let rest = self.value.get(self.offset..).unwrap_or_default();
-        self.offset += rest.iter().take_while(|byte| wanted(**byte)).count();
+    fn skip(&mut self, wanted: &ByteSet) {
+        self.offset += wanted.leading(self.value.get(self.offset..).unwrap_or_default());
     }
 
     /// A parameter's name and the equals sign. No space is taken before it: a name with a space in
     /// it is how a second challenge starts.
     fn name(&mut self) -> Result<&'a [u8], XMatrixError> {
         let offset = self.offset;
-        self.skip(is_token_byte);
+        self.skip(&TOKEN);
         let name = self.value.get(offset..self.offset).unwrap_or_default();
         if name.is_empty() || self.peek() != Some(b'=') {
             return Err(XMatrixError::NotAParameter { offset });
@@ -210,7 +211,7 @@ impl<'a> Reader<'a> {
     /// Any printable byte that cannot end a value: Synapse takes colons, brackets and padded base64
     /// without quotes (R13).
     fn unquoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
-        let text = self.take_plain(is_plain);
+        let text = self.take_plain(&PLAIN);
         match self.peek() {
             None | Some(b',' | b' ' | b'\t') => Ok(text.into()),
             Some(byte) => Err(self.forbidden(byte)),
@@ -223,7 +224,7 @@ impl<'a> Reader<'a> {
         let mut text = Cow::Borrowed("");
         loop {
             // Nothing is copied where nothing is escaped.
-            text += self.take_plain(is_plain_or_space);
+            text += self.take_plain(&PLAIN_OR_SPACE);
             let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
                 b'"' => {
@@ -236,7 +237,7 @@ impl<'a> Reader<'a> {
                 b'\\' => {
                     self.offset += 1;
                     let Some(escaped) = self.peek() else { return Err(unterminated) };
-                    if !is_plain_or_space(escaped) {
+                    if !PLAIN_OR_SPACE.has(escaped) {
                         return Err(self.forbidden(escaped));
                     }
                     text.to_mut().push(char::from(escaped));
@@ -248,9 +249,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the bytes that stand for themselves, in one piece.
-    fn take_plain(&mut self, is_plain: impl Fn(u8) -> bool) -> &'a str {
+    fn take_plain(&mut self, plain: &ByteSet) -> &'a str {
         let from = self.offset;
-        self.skip(is_plain);
+        self.skip(plain);
         // What is plain is ASCII.
         let run = self.value.get(from..self.offset).map(str::from_utf8);
         run.and_then(Result::ok).unwrap_or_default()
@@ -262,50 +263,35 @@ impl<'a> Reader<'a> {
 
     /// A comma with spaces and tabs around it (R14).
     fn separator(&mut self) -> Result<(), XMatrixError> {
-        self.skip(is_space);
+        self.skip(&SPACE);
         if self.peek() != Some(b',') {
             return Err(XMatrixError::NotSeparated { offset: self.offset });
         }
         self.offset += 1;
-        self.skip(is_space);
+        self.skip(&SPACE);
         Ok(())
     }
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
+/// What follows the scheme.
+static BLANK: ByteSet = ByteSet::of(b" ");
 
-/// A byte that stands for itself in a value, quoted or not.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\')
-}
+/// White space between parameters.
+static SPACE: ByteSet = ByteSet::of(b" \t");
 
-fn is_plain_or_space(byte: u8) -> bool {
-    byte == b' ' || is_plain(byte)
-}
+/// What stands for itself in a value without quotes: printable ASCII but for comma, quote and backslash.
+static PLAIN: ByteSet = ByteSet::of(
+    b"!#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
+);
 
-/// A byte of a `token` (RFC 9110, 5.6.2).
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
+/// The same in quotes.
+static PLAIN_OR_SPACE: ByteSet = ByteSet::of(
+    b" !#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
+);
+
+/// The bytes of a `token` (RFC 9110, 5.6.2).
+static TOKEN: ByteSet =
+    ByteSet::of(b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~");
 
 /// Writes the canonical header value, which Synapse, Dendrite and ruma read alike (R25).
 pub fn header_value(

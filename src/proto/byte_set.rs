@@ -1,0 +1,39 @@
+//! Sets of bytes, looked up faster than they can be described.
+
+pub(super) struct ByteSet([bool; 256]);
+
+impl ByteSet {
+    /// The set of these bytes.
+    #[allow(clippy::indexing_slicing, reason = "when it is compiled, and no byte is beyond 256")]
+    pub(super) const fn of(bytes: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut at = 0;
+        while at < bytes.len() {
+            set[bytes[at] as usize] = true;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).is_some_and(|has| *has)
+    }
+
+    /// How many bytes the text begins with that are in the set.
+    pub(super) fn leading(&self, text: &[u8]) -> usize {
+        text.iter().position(|byte| !self.has(*byte)).unwrap_or(text.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_its_bytes_and_no_others() {
+        let set = ByteSet::of(b"a\0\xff");
+        let has: Vec<u8> = (0..=u8::MAX).filter(|byte| set.has(*byte)).collect();
+        assert_eq!(has, b"\0a\xff");
+        assert_eq!([&b""[..], b"a", b"aab", b"ba"].map(|text| set.leading(text)), [0, 1, 2, 0]);
+    }
+}
