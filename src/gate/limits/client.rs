@@ -142,3 +142,49 @@ impl Clients {
         cools.unwrap_or(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates() -> RequestRates {
+        RequestRates {
+            origin_per_second: 1,
+            origin_delay: Duration::ZERO,
+            origin_concurrent: 1,
+            origin_queue: 1,
+            origin_queue_timeout: Duration::ZERO,
+            failures_per_second: 1,
+            open_per_second: 1,
+            bad_signatures_per_second: 1,
+            cool_down: Duration::from_secs(60),
+        }
+    }
+
+    /// Whom clients have made us remember, with one more that comes after `rest`.
+    async fn remembered(rest: Duration) -> [usize; 3] {
+        let clients = Clients::new(&rates(), &[]);
+        let origin = ServerName::parse("victim.example").unwrap();
+        let come = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let client = IpAddr::from([100, 0, high, low]);
+            clients.failed(client);
+            clients.open(client);
+            clients.forged(&origin, client);
+            clients.forged(&origin, client);
+        };
+        // As many as are there before a table is looked through.
+        (0..1_024).for_each(come);
+        tokio::time::advance(rest).await;
+        come(1_024);
+        [clients.failures.len(), clients.open.len(), clients.forgers.len()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_clients_did_is_forgotten_once_it_counts_no_more_and_not_before() {
+        assert_eq!(remembered(Duration::from_millis(999)).await, [1_025; 3]);
+        // Forgers still cool down.
+        assert_eq!(remembered(Duration::from_secs(59)).await, [1, 1, 1_025]);
+        assert_eq!(remembered(Duration::from_secs(60)).await, [1; 3]);
+    }
+}

@@ -74,7 +74,7 @@ impl<K: Eq + Hash, S: Fades> Table<K, S> {
     }
 
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).states.len()
     }
 }
