@@ -436,3 +436,15 @@ async fn what_goes_on_is_what_came() {
         }
     }
 }
+
+#[test]
+fn r82_answers_teach_where_events_are_looked_at() {
+    let house = enforcing();
+    let header = house.signed_by("ed25519:1", "");
+    let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&header).unwrap())]);
+    let raw_target = b"/_matrix/federation/v1/make_join/!r:our.example/@u:one.example";
+    let head = RequestHead { method: &Method::GET, raw_target, headers: &map };
+    let admitted = house.gate.admit(head).unwrap();
+    assert!(house.gate.lesson(&admitted).is_none());
+    assert!(house.examining().gate.lesson(&admitted).is_some());
+}

@@ -1,3 +1,4 @@
+mod asking;
 mod requests;
 
 use std::io::Write;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::*;
 use crate::clock::ManualClock;
 use crate::keys::cache::KeyCache;
-use crate::keys::keyring::{KeyPolicy, KeyringParts};
+use crate::keys::keyring::{KeyPolicy, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::rules::Rulebook;
 use crate::keys::testing::{DAY, TestServer, at};
@@ -31,6 +32,15 @@ fn server(name: &str) -> TestServer {
 
 /// An examiner that can ask nobody and has the keys of these servers in memory.
 fn examiner(servers: &[&TestServer], time_budget: Duration) -> (Examiner, Registry) {
+    examiner_asking(Vec::new(), servers, time_budget)
+}
+
+/// The same that can ask for keys.
+fn examiner_asking(
+    stages: Vec<Stage>,
+    servers: &[&TestServer],
+    time_budget: Duration,
+) -> (Examiner, Registry) {
     let cache = KeyCache::new(4 << 20);
     for server in servers {
         cache.insert(server.stored(at(0), Provenance::Origin), Default::default(), None);
@@ -38,7 +48,7 @@ fn examiner(servers: &[&TestServer], time_budget: Duration) -> (Examiner, Regist
     let keyring = Keyring::new(KeyringParts {
         cache,
         store: None,
-        stages: Vec::new(),
+        stages,
         clock: Arc::new(ManualClock::new(at(0))),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
         policy: KeyPolicy::default(),
