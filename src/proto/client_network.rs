@@ -71,4 +71,25 @@ mod tests {
         assert_eq!(network("2001:db8:1:200::9"), "2001:db8:1:200::/56");
         assert_eq!(network("2001:db8:1:300::1"), "2001:db8:1:300::/56");
     }
+
+    #[test]
+    fn addresses_within_somebodys_own_network_are_not_on_the_internet() {
+        let is_on = |client: &&str| is_on_internet(client.parse().unwrap());
+        let own = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "::ffff:10.1.2.3",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ];
+        assert_eq!(own.iter().find(|client| is_on(client)), None);
+        let others = ["192.0.2.1", "100.63.255.255", "100.128.0.1", "101.64.0.1", "2001:db8::1"];
+        assert_eq!(others.iter().find(|client| !is_on(client)), None);
+    }
 }

@@ -107,4 +107,10 @@ mod tests {
         assert!(KeyId::parse(&longest).is_ok());
         assert_eq!(KeyId::parse(&format!("{longest}a")), Err(KeyIdError));
     }
+
+    #[test]
+    fn what_an_id_takes_in_memory_is_its_text_and_two_counters() {
+        let id = KeyId::parse("ed25519:1").unwrap();
+        assert_eq!(id.shared_bytes(), 2 * size_of::<usize>() + 9);
+    }
 }

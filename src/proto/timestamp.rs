@@ -47,4 +47,12 @@ mod tests {
     fn the_largest_time_is_the_largest_integer_of_canonical_json() {
         assert_eq!(Timestamp::MAX.as_ms(), 9_007_199_254_740_991);
     }
+
+    #[test]
+    fn times_neither_wrap_nor_turn_back() {
+        let [early, late, end] = [5, 7, u64::MAX].map(Timestamp::from_ms);
+        assert_eq!((early.plus_ms(2), late.plus_ms(u64::MAX)), (late, end));
+        assert_eq!(late.since(early), Duration::from_millis(2));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
 }

@@ -207,6 +207,9 @@ fn r87_a_content_that_does_not_match_its_hash_is_redacted_not_refused() {
         assert_eq!(judged(&event, version).unwrap().verdict(), Verdict::Good);
         event["content"]["body"] = json!("altered");
         assert_eq!(judged(&event, version).unwrap().verdict(), Verdict::Redacted);
+        let text = event.to_string();
+        let altered = Event::scan(text.as_bytes()).unwrap();
+        assert!(!altered.is_redacted(altered.reference_hash(version)), "nor has it been already");
         event["depth"] = json!(8);
         let verdict = judged(&event, version).unwrap().verdict();
         assert!(matches!(verdict, Verdict::Refused(_)), "{version}");

@@ -80,6 +80,20 @@ fn r93_answers_name_their_rooms_version_or_mean_1() {
 }
 
 #[test]
+fn r93_what_the_admin_api_says_of_a_room_names_its_version_or_none() {
+    let stated = |details: &Value| {
+        let text = details.to_string();
+        let object = Object::scan(text.as_bytes()).unwrap();
+        stated_room_version(&object).map(|version| version.into_owned())
+    };
+    assert_eq!(stated(&json!({ "room_id": "!r:b", "version": "10" })).as_deref(), Some("10"));
+    assert_eq!(stated(&json!({ "room_id": "!r:b" })), None);
+    for version in no_identifiers() {
+        assert_eq!(stated(&json!({ "version": version })), None);
+    }
+}
+
+#[test]
 fn r93_create_events_name_their_rooms_version_or_mean_1() {
     let made = |version: RoomVersion, event_type: &str, state_key: &str, content: Value| {
         let mut event = message(version);

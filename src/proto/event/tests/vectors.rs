@@ -117,6 +117,7 @@ fn redacting_what_is_redacted_changes_nothing() {
             let event = Event::scan(redacted.as_bytes()).unwrap();
             assert_eq!(written(|mut sink| event.write_redacted(version, &mut sink)), redacted);
             assert_eq!(event.reference_hash(version).to_base64(), vector["reference_hash"]);
+            assert!(event.is_redacted(event.reference_hash(version)));
         }
     }
 }
