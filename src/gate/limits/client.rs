@@ -145,25 +145,15 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::rates_of;
     use super::*;
 
-    fn rates() -> RequestRates {
-        RequestRates {
-            origin_per_second: 1,
-            origin_delay: Duration::ZERO,
-            origin_concurrent: 1,
-            origin_queue: 1,
-            origin_queue_timeout: Duration::ZERO,
-            failures_per_second: 1,
-            open_per_second: 1,
-            bad_signatures_per_second: 1,
-            cool_down: Duration::from_secs(60),
-        }
-    }
+    const RATES: &str = "failures_per_second = 1\nopen_per_second = 1\nbad_signatures_per_second = 1\n\
+                         cool_down = \"60s\"";
 
     /// Whom clients have made us remember, with one more that comes after `rest`.
     async fn remembered(rest: Duration) -> [usize; 3] {
-        let clients = Clients::new(&rates(), &[]);
+        let clients = Clients::new(&rates_of(RATES), &[]);
         let origin = ServerName::parse("victim.example").unwrap();
         let come = |number: u16| {
             let [high, low] = number.to_be_bytes();

@@ -128,3 +128,32 @@ impl Origins {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use prometheus::Registry;
+
+    use super::super::tests::rates_of;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_is_forgotten_once_its_rate_is_full_and_it_has_no_place() {
+        let metrics = LimitMetrics::register(&Registry::new()).unwrap();
+        let turn = async |origins: &Origins, name: &str| {
+            origins.turn(&ServerName::parse(name).unwrap(), &metrics).await.unwrap()
+        };
+        for (rest, left) in [(BURST - Duration::from_millis(1), 1_025), (BURST, 2)] {
+            let origins = Origins::new(&rates_of("origin_per_second = 1\norigin_concurrent = 1"));
+            let _place = turn(&origins, "busy.example").await.expect("a place");
+            // As many as are there before the table is looked through.
+            for number in 1..1_024 {
+                turn(&origins, &format!("{number}.example")).await;
+            }
+            tokio::time::advance(rest).await;
+            turn(&origins, "last.example").await;
+            assert_eq!(origins.table.len(), left);
+            assert!(turn(&origins, "busy.example").now_or_never().is_none(), "it has its place");
+        }
+    }
+}

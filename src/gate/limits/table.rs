@@ -127,6 +127,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn there_are_never_more_states_than_places() {
+        let table = Table::new(2_000);
+        let taken = (0..3_000).filter(|key| put(&table, *key, 1)).count();
+        assert_eq!((taken, table.len()), (2_000, 2_000));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn faded_states_do_not_pile_up() {
         let table = Table::new(1_000_000);
         for key in 0..100_000 {

@@ -12,13 +12,17 @@ use crate::gate::admission::Credentials;
 const FORGER: &str = "198.51.100.66";
 const HONEST: &str = "203.0.113.7";
 
-fn limits_of(settings: &str) -> Limits {
+pub(super) fn rates_of(settings: &str) -> RequestRates {
     let text = format!(
         "server_name = \"own.example\"\nhomeserver = \"http://127.0.0.1:1\"\n[limits]\n{settings}\n"
     );
-    let config = Config::load(&Sources::from_text("test.toml", text)).unwrap();
+    Config::load(&Sources::from_text("test.toml", text)).unwrap().rates
+}
+
+fn limits_of(settings: &str) -> Limits {
     let own = ["192.0.2.1/32".parse().unwrap()];
-    Limits::new(&config.rates, &own, LimitMetrics::register(&Registry::new()).unwrap())
+    let metrics = LimitMetrics::register(&Registry::new()).unwrap();
+    Limits::new(&rates_of(settings), &own, metrics)
 }
 
 fn name(text: &str) -> ServerName {
@@ -176,7 +180,9 @@ async fn an_origin_has_its_places_and_a_queue_for_them() {
     let first = turn("a.example").await.unwrap().expect("a place");
     let mut second = Box::pin(turn("A.example:8448"));
     assert!(second.as_mut().now_or_never().is_none(), "it waits");
+    let began = tokio::time::Instant::now();
     let refusal = turn("a.example").await.unwrap_err();
+    assert!(began.elapsed().is_zero(), "the queue is full");
     assert_eq!(refusal.rejection, Rejection::RateLimited);
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
     assert!(turn("b.example").await.unwrap().is_some(), "other origins have places of their own");
