@@ -111,3 +111,17 @@ fn lines(text: &str, source: &Source) -> Result<Contents, PolicyFileError> {
     }
     Ok(Contents { rules, skipped: 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_BYTES_MAX).unwrap();
+        assert_eq!(bytes(file.path()).unwrap().len() as u64, FILE_BYTES_MAX);
+        file.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        assert_eq!(bytes(file.path()).unwrap_err(), "it is larger than 67108864 bytes");
+    }
+}

@@ -225,3 +225,22 @@ impl Room {
 fn is_other(rule: &Rule) -> bool {
     rule.glob.shape() == GlobShape::Other
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::server_glob::ServerGlob;
+
+    #[test]
+    fn more_rules_than_there_is_room_for_are_refused() {
+        let file = PolicyFile { path: "list".into(), kind: PolicyFileKind::Deny, dry_run: false };
+        let (glob, place) =
+            (ServerGlob::parse("a.example").unwrap(), RulePlace::Settings("".into()));
+        let rule = Arc::new(Rule { glob, dry_run: false, place });
+        for (count, fits) in [(1, true), (2, true), (3, false), (4, false)] {
+            let contents = Contents { rules: vec![Arc::clone(&rule); count], skipped: 0 };
+            let room = Room { rules: 2, globs: GLOBS_MAX };
+            assert_eq!(room.take(&file, contents).is_ok(), fits, "{count}");
+        }
+    }
+}
