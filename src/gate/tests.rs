@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use prometheus::Registry;
@@ -249,10 +250,15 @@ async fn the_keys_of_verified_requests_become_hot_and_those_of_forged_ones_do_no
         );
     }
     assert!(!hot_keys.make_one());
+    let second = house.signed_by("ed25519:2", "{}");
     for _ in 0..100 {
-        house.judge(std::slice::from_ref(&right), "{}").await.unwrap();
+        for right in [&right, &second] {
+            house.judge(std::slice::from_ref(right), "{}").await.unwrap();
+        }
     }
     assert!(hot_keys.make_one());
+    assert!(house.gate.prepare().now_or_never().is_none(), "it goes on");
+    assert!(!hot_keys.make_one(), "the other one is made by now");
     house.judge(&[right], "{}").await.unwrap();
     assert_eq!(house.refusal(&[forged], "{}").await, Rejection::BadSignature);
 }
@@ -428,8 +434,14 @@ async fn what_goes_on_is_what_came() {
         let head = RequestHead { method: &Method::PUT, raw_target: target, headers: &map };
         let admitted = house.gate.admit(head).unwrap();
         let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
+        // What is not canonical is not heard on the way.
+        let left = if text.contains(' ') { text.len() } else { 0 };
+        let mut unended = house.gate.hear(&admitted, &keys);
+        unended.push(Bytes::from_static(text.as_bytes()), 0);
+        assert!(house.gate.judge(&admitted, &unended).is_ok(), "though nothing has been heard");
         for length in [1, usize::MAX] {
             let body = heard(&house.gate, &admitted, &keys, text, length);
+            assert_eq!(body.bytes_left(), left);
             assert!(house.gate.judge(&admitted, &body).is_ok());
             assert_eq!(body.bytes(), text.as_bytes());
             assert_eq!(body.into_bytes(), text);

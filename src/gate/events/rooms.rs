@@ -116,7 +116,10 @@ mod tests {
             rooms.learn(&format!("!{number}:one.example"), "10", Authority::Homeserver);
         }
         assert!(rooms.count() <= 10, "{}", rooms.count());
-        let long = format!("!{}:one.example", "x".repeat(EVENT_FIELD_BYTES_MAX));
+        let longest = format!("!{}", "x".repeat(EVENT_FIELD_BYTES_MAX - 1));
+        rooms.learn(&longest, "10", Authority::Homeserver);
+        assert_eq!(rooms.standing(&longest), Standing::Known(RoomVersion::V10));
+        let long = format!("{longest}x");
         rooms.learn(&long, "10", Authority::Homeserver);
         assert_eq!(rooms.standing(&long), Standing::Open(None));
     }

@@ -1,5 +1,6 @@
 mod asking;
 mod requests;
+mod versions;
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -90,13 +91,18 @@ fn event(server: &TestServer, room_id: &str, kind: &str, content: Value, sent_at
 }
 
 /// The event with its hash, signed by the server as in a room of version 10.
-fn signed(server: &TestServer, mut event: Value) -> Value {
+fn signed(server: &TestServer, event: Value) -> Value {
+    signed_as(RoomVersion::V10, server, event)
+}
+
+/// The same as in a room of that version.
+fn signed_as(version: RoomVersion, server: &TestServer, mut event: Value) -> Value {
     let hash = Event::scan(event.to_string().as_bytes()).unwrap().content_hash();
     event["hashes"]["sha256"] = json!(hash.to_base64());
     let text = event.to_string();
     let mut signed = Vec::new();
     let scanned = Event::scan(text.as_bytes()).unwrap();
-    scanned.write_signed(RoomVersion::V10, &mut |piece: &[u8]| signed.extend_from_slice(piece));
+    scanned.write_signed(version, &mut |piece: &[u8]| signed.extend_from_slice(piece));
     let (id, seed) = server
         .keys
         .iter()
