@@ -1,7 +1,8 @@
 //! What costs much processor time is bounded, so that it is never what everybody else waits for (threat
-//! R5). Large bodies, of which verifying the largest takes a tenth of a second, are verified on half of the
-//! processors at most. TLS handshakes, bodies and long answers, of which anybody can begin thousands at one
-//! time, have a pace, where they are of those from whose networks no valid signature has come yet.
+//! R5). Large bodies that are not canonical, of which verifying the largest takes a tenth of a second, are
+//! verified on half of the processors at most; others piece by piece while they come. TLS handshakes,
+//! bodies and long answers, of which anybody can begin thousands at one time, have a pace, where they are
+//! of those from whose networks no valid signature has come yet.
 
 use std::sync::PoisonError;
 use std::time::Duration;
