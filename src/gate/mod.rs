@@ -14,6 +14,8 @@ pub mod policy;
 pub mod quiet;
 pub mod rejection;
 pub mod route;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 use std::sync::Arc;

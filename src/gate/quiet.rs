@@ -114,6 +114,8 @@ mod tests {
         });
         let mut written = passed(&quiet, 1, 1_000).await;
         assert_eq!(written, u64::from(LINES_SAVED));
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        assert_eq!(tasks, 1, "one for all lines that were left out");
         assert_eq!(passed(&quiet, 2, 1).await, 1, "other kinds are not concerned");
         for _ in 0..10 {
             tokio::time::sleep(INTERVAL + Duration::from_millis(1)).await;
@@ -132,6 +134,15 @@ mod tests {
             assert!(quiet.lets_through(1));
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_limited_only_while_that_is_wanted() {
+        let quiet = Quiet::new(|_: u8, _| ());
+        quiet.limit(false);
+        assert_eq!(passed(&quiet, 1, 1_000).await, 1_000);
+        quiet.limit(true);
+        assert_eq!(passed(&quiet, 1, 1_000).await, u64::from(LINES_SAVED));
     }
 
     #[test]

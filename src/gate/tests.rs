@@ -1,6 +1,8 @@
 //! The order of checks, without a proxy around it: which keys count, what is verified, what observe
 //! mode lets through.
 
+mod policy;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Made-up servers and scripted sources for the tests of this module.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -284,6 +284,7 @@ pub(crate) struct MapStore {
     pub(crate) histories: Mutex<BTreeMap<ServerName, Vec<Entry>>>,
     rules: Mutex<Rules>,
     failure: Mutex<Option<StoreError>>,
+    is_stuck: AtomicBool,
     loads: AtomicUsize,
 }
 
@@ -291,6 +292,11 @@ impl MapStore {
     /// From now on, everything fails.
     pub(crate) fn fail(&self, error: StoreError) {
         *self.failure.lock().unwrap() = Some(error);
+    }
+
+    /// From now on, no record is found, and none is said to be missing either.
+    pub(crate) fn get_stuck(&self) {
+        self.is_stuck.store(true, Ordering::SeqCst);
     }
 
     /// From now on, everything works again.
@@ -312,6 +318,9 @@ impl KeyStore for MapStore {
     async fn load(&self, server: &ServerName) -> Result<Option<ServerRecord>, StoreError> {
         self.working()?;
         self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.is_stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         Ok(self.records.lock().unwrap().get(server).cloned())
     }
 

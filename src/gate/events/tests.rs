@@ -1,21 +1,22 @@
 mod asking;
+mod keys;
+mod lines;
 mod requests;
 mod versions;
 
-use std::io::Write;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::gate::testing::logged;
 use crate::keys::cache::KeyCache;
 use crate::keys::keyring::{KeyPolicy, KeyringParts, Stage};
 use crate::keys::metrics::KeyMetrics;
 use crate::keys::rules::Rulebook;
+use crate::keys::store::KeyStore;
 use crate::keys::testing::{DAY, TestServer, at};
 use crate::proto::ed25519::SigningKey;
 use crate::proto::json::Object;
@@ -33,11 +34,12 @@ fn server(name: &str) -> TestServer {
 
 /// An examiner that can ask nobody and has the keys of these servers in memory.
 fn examiner(servers: &[&TestServer], time_budget: Duration) -> (Examiner, Registry) {
-    examiner_asking(Vec::new(), servers, time_budget)
+    examiner_of(None, Vec::new(), servers, time_budget)
 }
 
-/// The same that can ask for keys.
-fn examiner_asking(
+/// The same that looks for other keys in the store, and can ask for them.
+fn examiner_of(
+    store: Option<Arc<dyn KeyStore>>,
     stages: Vec<Stage>,
     servers: &[&TestServer],
     time_budget: Duration,
@@ -48,7 +50,7 @@ fn examiner_asking(
     }
     let keyring = Keyring::new(KeyringParts {
         cache,
-        store: None,
+        store,
         stages,
         clock: Arc::new(ManualClock::new(at(0))),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
@@ -119,7 +121,16 @@ async fn send(
     origin: &TestServer,
     pdus: &[Value],
 ) -> Result<Examined, Refusal> {
-    let body = json!({ "pdus": pdus }).to_string();
+    transact(examiner, origin, &json!({ "pdus": pdus })).await
+}
+
+/// Sends a transaction with this body.
+async fn transact(
+    examiner: &Examiner,
+    origin: &TestServer,
+    body: &Value,
+) -> Result<Examined, Refusal> {
+    let body = body.to_string();
     let content = Object::scan(body.as_bytes()).unwrap();
     let target = RequestTarget::parse(b"/_matrix/federation/v1/send/1").unwrap();
     let request = Verified {
@@ -219,29 +230,6 @@ async fn r85_a_key_is_wanted_for_the_latest_event_it_has_signed() {
     assert_eq!(count(&registry, "bad", "fedgate_events_total"), 0.0);
 }
 
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn r86_the_line_of_a_bad_event_names_it_its_room_the_key_and_the_times() {
     let mut one = server("one.example");
@@ -256,20 +244,13 @@ async fn r86_the_line_of_a_bad_event_names_it_its_room_the_key_and_the_times() {
     };
     let early = event(&signer, "!r:one.example", "m.room.message", json!({}), DAY);
     let late = event(&signer, "!r:one.example", "m.room.message", json!({}), DAY + 1);
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .without_time()
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let (lines, guard) = logged();
     let answer = send(&examiner, &one, &[early, late.clone()]).await;
     drop(guard);
     assert_eq!(answer, Ok(Examined::Passed), "one of the two is good");
     let text = late.to_string();
     let late = Event::scan(text.as_bytes()).unwrap();
     let id = late.any_id(RoomVersion::V10).unwrap();
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let wanted = format!(
         " WARN fedgate::events: bad event event_id=\"{id}\" room_id=\"!r:one.example\" \
          room_version=\"10\" origin=one.example check=\"signatures\" detail=\"{ID} of one.example: the \
@@ -277,6 +258,6 @@ async fn r86_the_line_of_a_bad_event_names_it_its_room_the_key_and_the_times() {
         at(DAY),
         at(DAY + 1),
     );
-    assert_eq!(logged, wanted);
+    assert_eq!(lines.text(), wanted);
     assert_eq!(count(&registry, "bad", "fedgate_events_total"), 1.0);
 }

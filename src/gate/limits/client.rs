@@ -177,4 +177,20 @@ mod tests {
         assert_eq!(remembered(Duration::from_secs(59)).await, [1, 1, 1_025]);
         assert_eq!(remembered(Duration::from_secs(60)).await, [1; 3]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_bad_signature_is_remembered_until_it_counts_no_more() {
+        let origin = ServerName::parse("victim.example").unwrap();
+        for (rest, left) in [(999, 1_025), (1_000, 1)] {
+            let clients = Clients::new(&rates_of(RATES), &[]);
+            let forge = |number: u16| {
+                let [high, low] = number.to_be_bytes();
+                assert!(!clients.forged(&origin, IpAddr::from([100, 0, high, low])));
+            };
+            (0..1_024).for_each(forge);
+            tokio::time::advance(Duration::from_millis(rest)).await;
+            forge(1_024);
+            assert_eq!(clients.forgers.len(), left);
+        }
+    }
 }

@@ -20,9 +20,15 @@ pub(super) fn rates_of(settings: &str) -> RequestRates {
 }
 
 fn limits_of(settings: &str) -> Limits {
+    counted(settings).0
+}
+
+/// The same, with what is counted of them.
+fn counted(settings: &str) -> (Limits, Registry) {
     let own = ["192.0.2.1/32".parse().unwrap()];
-    let metrics = LimitMetrics::register(&Registry::new()).unwrap();
-    Limits::new(&rates_of(settings), &own, metrics)
+    let registry = Registry::new();
+    let metrics = LimitMetrics::register(&registry).unwrap();
+    (Limits::new(&rates_of(settings), &own, metrics), registry)
 }
 
 fn name(text: &str) -> ServerName {
@@ -74,6 +80,16 @@ async fn r5_a_forger_cools_down_and_shuts_out_nobody_else() {
     assert_eq!(left, Some(Duration::from_millis(1)));
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(wait(&limits, &signed("victim.example"), FORGER), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_bad_signatures_cools_anybody_down() {
+    let limits = limits_of("");
+    let refusal = Refusal::new(Rejection::KeyUnknown, "").of_origin(&name("a.example"));
+    for _ in 0..10 {
+        limits.note(&refusal, ip(FORGER));
+    }
+    assert_eq!(wait(&limits, &signed("a.example"), FORGER), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,5 +254,41 @@ async fn what_synapse_takes_is_never_refused() {
     }
     for request in running {
         request.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_and_delayed_for_being_too_much_is_counted() {
+    let rates = "failures_per_second = 1\nopen_per_second = 1\norigin_per_second = 1";
+    let (limits, registry) = counted(&format!("{rates}\n{NARROW}"));
+    let value = |label, name| {
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let is_it = |metric: &&prometheus::proto::Metric| {
+            metric.get_label().iter().all(|pair| pair.value() == label)
+        };
+        let metric = family.get_metric().iter().find(is_it).unwrap();
+        metric.get_counter().get_value() + metric.get_gauge().get_value()
+    };
+    forge(&limits, "a.example", FORGER, 3);
+    assert_eq!(value("", "fedgate_limits_cool_downs_total"), 0.0);
+    forge(&limits, "a.example", FORGER, 1);
+    assert_eq!(value("", "fedgate_limits_cool_downs_total"), 1.0);
+    assert!(wait(&limits, &signed("a.example"), FORGER).is_some());
+    fail(&limits, HONEST, 10);
+    assert!(wait(&limits, &signed("a.example"), HONEST).is_some());
+    assert_eq!((0..11).filter_map(|_| wait(&limits, &Claim::Open, HONEST)).count(), 1);
+    let origin = name("a.example");
+    let place = limits.turn(&origin).await.unwrap();
+    let mut second = Box::pin(limits.turn(&origin));
+    assert!(second.as_mut().now_or_never().is_none());
+    assert_eq!(value("", "fedgate_limits_waiting"), 1.0);
+    assert_eq!(value("", "fedgate_limits_delayed_total"), 1.0);
+    assert!(limits.turn(&origin).await.is_err(), "the queue is full");
+    assert!(second.await.is_err(), "it has not come to its turn");
+    assert_eq!(value("", "fedgate_limits_waiting"), 0.0);
+    drop(place);
+    for label in ["cool_down", "failures", "open", "origin_queue", "origin_wait"] {
+        assert_eq!(value(label, "fedgate_limits_refused_total"), 1.0, "{label}");
     }
 }

@@ -243,4 +243,15 @@ mod tests {
             assert_eq!(room.take(&file, contents).is_ok(), fits, "{count}");
         }
     }
+
+    #[test]
+    fn what_other_files_say_takes_of_the_room_there_is() {
+        let rule = |glob: &str| {
+            let (glob, place) = (ServerGlob::parse(glob).unwrap(), RulePlace::Settings("".into()));
+            Arc::new(Rule { glob, dry_run: false, place })
+        };
+        let others = ["a.example", "*.b.example", "*c.example"].map(rule);
+        let room = Room::beside(others.iter());
+        assert_eq!((room.rules, room.globs), (999_997, 999));
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use prometheus::Registry;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::{Config, PolicyFileKind, Sources};
+use crate::gate::quiet::LINES_SAVED;
+use crate::gate::testing::logged;
 use crate::proto::Timestamp;
 
 fn name(text: &str) -> ServerName {
@@ -153,6 +156,24 @@ fn an_allow_list_without_rules_is_a_mistake() {
 }
 
 #[test]
+fn only_a_file_that_is_tried_out_is_tried_out() {
+    let folder = Folder::new();
+    let room = json!([event("m.policy.rule.server", "1", &ban("a.example"))]).to_string();
+    for (kind, text) in [
+        (PolicyFileKind::Allow, "a.example"),
+        (PolicyFileKind::Deny, "a.example"),
+        (PolicyFileKind::Room, &room),
+    ] {
+        let path = folder.write("list", text);
+        for dry_run in [false, true] {
+            let file = config::PolicyFile { path: path.clone(), kind, dry_run };
+            let rules = file::read(&file).unwrap().rules;
+            assert_eq!(rules.iter().map(|rule| rule.dry_run).collect::<Vec<_>>(), [dry_run]);
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let folder = Folder::new();
     let path = folder.0.path().join("none");
@@ -251,6 +272,8 @@ fn too_many_globs_are_refused_over_all_files() {
     assert!(lists.read_changed()[0].outcome.is_ok());
     assert_eq!((lists.broken(), lists.counts().deny), (0, 100_900));
     assert!(lists.read_changed().is_empty(), "nothing has changed since");
+    folder.write("a", &globs(901));
+    assert!(lists.read_changed()[0].outcome.is_ok(), "what it said before takes no room");
 }
 
 #[test]
@@ -270,29 +293,99 @@ fn a_hundred_thousand_rules_are_told_apart() {
     assert!(denied(&table, "my-c999x.example.org").is_some());
 }
 
+/// The policy of these settings, and what is counted of it.
+fn policy(settings: &str) -> Result<(Arc<Policy>, Registry), PolicyFileError> {
+    let registry = Registry::new();
+    let metrics = PolicyMetrics::register(&registry).unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_ms(1_500)));
+    let policy = Policy::load(&self::settings(settings), &own(), metrics, clock)?;
+    Ok((Arc::new(policy), registry))
+}
+
+fn check(policy: &Policy) -> Result<(), Refusal> {
+    policy.check(&name("a.example"), Endpoint::Send)
+}
+
+/// The sum of a family's values with these labels.
+fn value(registry: &Registry, labels: &[&str], name: &str) -> f64 {
+    let families = registry.gather();
+    let metrics = families.iter().filter(|family| family.name() == name);
+    let metrics = metrics.flat_map(|family| family.get_metric());
+    let is_it = |metric: &&prometheus::proto::Metric| {
+        metric.get_label().iter().all(|pair| labels.contains(&pair.value()))
+    };
+    let values = metrics
+        .filter(is_it)
+        .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value());
+    values.sum()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_change_is_put_in_force_within_an_interval() {
     let folder = Folder::new();
     let path = folder.write("list", "");
-    let clock = Arc::new(ManualClock::new(Timestamp::from_ms(1_000)));
-    let metrics = PolicyMetrics::register(&prometheus::Registry::new()).unwrap();
-    let settings = settings(&format!("deny_files = [{path:?}]"));
-    let policy = Arc::new(Policy::load(&settings, &own(), metrics, clock).unwrap());
-    let check = || policy.check(&name("a.example"), Endpoint::Send);
-    assert_eq!(check(), Ok(()));
+    let settings = format!("deny_files = [{path:?}]");
+    let (policy, _) = policy(&settings).unwrap();
+    assert_eq!(check(&policy), Ok(()));
     folder.write("list", "a.example");
-    let watching = tokio::spawn({
-        let policy = Arc::clone(&policy);
-        async move { policy.watch().await }
-    });
-    while check().is_ok() {
-        tokio::time::advance(settings.files_interval).await;
-        tokio::task::yield_now().await;
-    }
-    watching.abort();
-    let refusal = check().unwrap_err();
+    let interval = self::settings(&settings).files_interval;
+    // The clock stands still while a file is read.
+    let watched = tokio::time::timeout(interval * 3 / 2, policy.watch()).await;
+    assert!(watched.is_err(), "it goes on");
+    let refusal = check(&policy).unwrap_err();
     assert_eq!(refusal.rejection, Rejection::PolicyDenied);
     assert_eq!(refusal.detail, format!("denied: by \"a.example\" ({}:1)", path.display()));
     assert_eq!(refusal.text.as_deref(), Some("Federation denied"));
     assert_eq!(refusal.origin, Some(name("a.example")));
+}
+
+#[test]
+fn nobody_runs_without_the_rules_he_asks_for() {
+    let folder = Folder::new();
+    let path = folder.write("list", "a.example");
+    let settings = format!("deny_files = [{path:?}]");
+    assert!(check(&policy(&settings).unwrap().0).is_err());
+    std::fs::remove_file(path).unwrap();
+    let error = policy(&settings).map(|_| ()).unwrap_err();
+    assert!(error.message.starts_with("it cannot be read"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_broken_file_said_before_stays_in_force_and_it_is_counted() {
+    let folder = Folder::new();
+    let (path, other) = (folder.write("list", "a.example"), folder.write("other", ""));
+    let settings = format!("allow = [\"*\"]\ndeny_files = [{path:?}, {other:?}]");
+    let (policy, registry) = policy(&settings).unwrap();
+    let counts = || {
+        let denied = value(&registry, &["deny", "enforce"], "fedgate_policy_rules");
+        let broken = value(&registry, &[], "fedgate_policy_files_broken");
+        let errors = value(&registry, &[], "fedgate_policy_reload_errors_total");
+        (denied, broken, errors)
+    };
+    assert_eq!(value(&registry, &[], "fedgate_policy_loaded_timestamp_seconds"), 1.5);
+    assert_eq!(value(&registry, &["allow", "enforce"], "fedgate_policy_rules"), 1.0);
+    for (file, text, after) in [
+        ("list", "a.example b.example", (1.0, 1.0, 1.0)),
+        // Which puts all rules in force again.
+        ("other", "c.example", (2.0, 1.0, 1.0)),
+        ("list", "a.example again", (2.0, 1.0, 2.0)),
+        ("list", "a.example\nb.example", (3.0, 0.0, 2.0)),
+    ] {
+        folder.write(file, text);
+        policy.look_again().await;
+        assert!(check(&policy).is_err(), "{text}");
+        assert_eq!(counts(), after, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_out_is_counted_each_time_and_told_now_and_then() {
+    let (policy, registry) = policy("deny = [\"a.example dry-run\"]").unwrap();
+    let (lines, guard) = logged();
+    for _ in 0..100 {
+        assert_eq!(check(&policy), Ok(()));
+    }
+    drop(guard);
+    assert_eq!(value(&registry, &["rule"], "fedgate_policy_dry_run_total"), 100.0);
+    assert_eq!(lines.text().lines().count(), LINES_SAVED as usize);
 }

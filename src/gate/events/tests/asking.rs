@@ -18,7 +18,7 @@ async fn r84_the_keys_of_an_event_are_waited_for_before_it_is_judged() {
     let step = Step::AnswerAfter(Arc::clone(&answers), Ok(vec![two.checked()]));
     let stage =
         Stage { sources: vec![ScriptedFetcher::origin(vec![step])], head_start: Duration::ZERO };
-    let (examiner, _) = examiner_asking(vec![stage], &[&one], Duration::from_secs(60));
+    let (examiner, _) = examiner_of(None, vec![stage], &[&one], Duration::from_secs(60));
     let mut forged = event(&two, ROOM, "m.room.message", json!({}), 0);
     forged["depth"] = json!(8);
     let later = async {

@@ -242,3 +242,41 @@ async fn what_is_known_of_rooms_outlives_a_reload() {
     let after = examiner(&[], Duration::from_secs(60)).0.remembering(&before);
     assert_eq!(after.rooms.standing(ROOM), Standing::Known(RoomVersion::V10));
 }
+
+#[tokio::test]
+async fn r93_a_bad_invite_teaches_no_rooms_version() {
+    let one = server("one.example");
+    let (mut examiner, _) = examiner(&[&one], Duration::from_secs(60));
+    let target = format!("federation/v2/invite/{ROOM}/$e");
+    let invite = membership(&one, ROOM, json!({ "membership": "invite" }));
+    let (mut altered, mut forged) = (invite.clone(), invite);
+    altered["content"]["reason"] = json!("of somebody else");
+    forged["depth"] = json!(8);
+    for (mode, event) in [(EventsMode::Enforce, altered), (EventsMode::Report, forged)] {
+        examiner.settings.mode = mode;
+        let body = json!({ "event": event, "room_version": "10" });
+        let answer = ask(&examiner, &one, (Endpoint::Invite, &target), Some(&body)).await;
+        assert_eq!(answer, Ok(Examined::Passed));
+        assert_eq!(examiner.rooms.standing(ROOM), Standing::Open(None), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn r83_whose_name_is_in_an_old_joins_event_id_must_have_signed_it_though_it_is_ours() {
+    let one = server("one.example");
+    let (examiner, _) = examiner(&[&one], Duration::from_secs(60));
+    examiner.rooms.learn(ROOM, "1", Authority::Homeserver);
+    for (named, expected) in
+        [("one.example", Ok(Examined::Passed)), ("our.example", Err(Rejection::EventRefused))]
+    {
+        let mut join = membership(&one, ROOM, json!({ "membership": "join" }));
+        let reference = json!([["$1:one.example", { "sha256": "abc" }]]);
+        join["auth_events"] = reference.clone();
+        join["prev_events"] = reference;
+        join["event_id"] = json!(format!("$2:{named}"));
+        join["signatures"] = json!({});
+        let join = signed_as(RoomVersion::V1, &one, join);
+        let send_join = (Endpoint::SendJoin, "v2/send_join");
+        assert_eq!(bring(&examiner, &one, send_join, &join).await, expected, "{named}");
+    }
+}
