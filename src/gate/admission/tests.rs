@@ -166,6 +166,9 @@ fn b11_b15_encodings_and_expectations() {
         let rejection = refusal("PUT", SEND, &[("content-encoding", value)]);
         assert_eq!(rejection, Rejection::ContentEncoding);
     }
+    // What nobody signs is not encoded either.
+    let rejection = refusal("POST", "/_matrix/key/v2/query", &[("content-encoding", "gzip")]);
+    assert_eq!(rejection, Rejection::ContentEncoding);
     let rejection = refusal("PUT", SEND, &[("expect", "nonsense")]);
     assert_eq!(rejection, Rejection::ExpectationUnsupported);
     let mut headers = with_auth(&[HEADER]);
@@ -301,4 +304,11 @@ fn r39_an_open_body_may_have_a_mebibyte() {
     let of_length = |length| try_admit("PUT", onbind, &[("content-length", length)]);
     assert!(of_length("1048576").is_ok());
     assert_eq!(of_length("1048577").unwrap_err(), Rejection::BodyTooLarge);
+}
+
+#[test]
+fn a_head_may_have_65_536_bytes_of_headers() {
+    let of_length = |bytes: usize| refusal("GET", EVENT, &[("x-a", &"y".repeat(bytes - 3))]);
+    assert_eq!(of_length(65_536), Rejection::HeaderMissing);
+    assert_eq!(of_length(65_537), Rejection::HeadTooLarge);
 }

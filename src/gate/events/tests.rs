@@ -207,6 +207,15 @@ async fn an_altered_create_event_teaches_nothing() {
 }
 
 #[tokio::test]
+async fn r88_what_is_no_object_is_a_bad_event() {
+    let one = server("one.example");
+    let (examiner, registry) = examiner(&[&one], Duration::from_secs(60));
+    let answer = send(&examiner, &one, &[json!(7), json!([]), json!("{}")]).await;
+    assert_eq!(answer, Ok(Examined::Answered("{\"pdus\":{}}".into())));
+    assert_eq!(count(&registry, "bad", "fedgate_events_total"), 3.0);
+}
+
+#[tokio::test]
 async fn what_is_no_event_id_by_its_length_is_not_repeated_in_the_answer() {
     let one = server("one.example");
     let (examiner, _) = examiner(&[&one], Duration::from_secs(60));

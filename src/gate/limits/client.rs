@@ -193,4 +193,19 @@ mod tests {
             assert_eq!(clients.forgers.len(), left);
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_clients_are_kept_account_of_as_there_is_memory_for() {
+        let clients = Clients::new(&rates_of(RATES), &[]);
+        let origin = ServerName::parse("victim.example").unwrap();
+        for number in 0..=65_536_u32 {
+            let [_, high, middle, low] = number.to_be_bytes();
+            let client = IpAddr::from([11, high, middle, low]);
+            clients.failed(client);
+            clients.open(client);
+            clients.forged(&origin, client);
+        }
+        let held = [clients.failures.len(), clients.open.len(), clients.forgers.len()];
+        assert_eq!(held, [65_536; 3]);
+    }
 }

@@ -156,4 +156,15 @@ mod tests {
             assert!(turn(&origins, "busy.example").now_or_never().is_none(), "it has its place");
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_origins_are_kept_account_of_as_there_is_memory_for() {
+        let metrics = LimitMetrics::register(&Registry::new()).unwrap();
+        let origins = Origins::new(&rates_of(""));
+        for number in 0..=65_536 {
+            let origin = ServerName::parse(&format!("{number}.example")).unwrap();
+            let place = origins.turn(&origin, &metrics).await.unwrap();
+            assert_eq!(place.is_some(), number < 65_536, "{number}");
+        }
+    }
 }

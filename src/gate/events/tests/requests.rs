@@ -244,6 +244,24 @@ async fn what_is_known_of_rooms_outlives_a_reload() {
 }
 
 #[tokio::test]
+async fn r90_an_invite_comes_with_its_event_and_its_rooms_version() {
+    let one = server("one.example");
+    let examiner = one_examiner(&[&one]);
+    let target = format!("federation/v2/invite/{ROOM}/$e");
+    let invite = membership(&one, ROOM, json!({ "membership": "invite" }));
+    for body in [
+        invite.clone(),
+        json!({ "event": invite }),
+        json!({ "event": invite, "room_version": 10 }),
+        json!({ "event": [invite], "room_version": "10" }),
+        json!({ "room_version": "10" }),
+    ] {
+        let answer = ask(&examiner, &one, (Endpoint::Invite, &target), Some(&body)).await;
+        assert_eq!(answer, Err(Rejection::MembershipRefused), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn r93_a_bad_invite_teaches_no_rooms_version() {
     let one = server("one.example");
     let (mut examiner, _) = examiner(&[&one], Duration::from_secs(60));

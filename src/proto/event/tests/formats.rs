@@ -132,6 +132,12 @@ fn r89_sizes_are_bounded_in_bytes() {
 }
 
 #[test]
+fn r89_the_bounds_are_the_specifications() {
+    let bounds = [EVENT_BYTES_MAX, EVENT_FIELD_BYTES_MAX, AUTH_EVENTS_MAX, PREV_EVENTS_MAX];
+    assert_eq!(bounds, [65_536, 255, 10, 20]);
+}
+
+#[test]
 fn lists_of_events_are_bounded() {
     for (field, max) in [("auth_events", AUTH_EVENTS_MAX), ("prev_events", PREV_EVENTS_MAX)] {
         let fill = |event: &mut Value, count| {
