@@ -178,8 +178,12 @@ pub fn route(method: &Method, target: &RequestTarget) -> Result<Route, Refusal> 
         return Err(Refusal::new(Rejection::MethodNotAllowed, format_args!("{method} {path}")));
     }
     if SIGNED_PREFIXES.iter().any(|prefix| under(prefix, path)) {
-        refuse_escapes_in_fixed_part(path)?;
-        return Ok(Route { endpoint: signed_endpoint(path), access: Access::Signed });
+        let endpoint = signed_endpoint(path);
+        // A path that is listed has its fixed part in plain letters.
+        if endpoint == Endpoint::Unlisted {
+            refuse_escapes_in_fixed_part(path)?;
+        }
+        return Ok(Route { endpoint, access: Access::Signed });
     }
     if under(KEY_PREFIX, path) {
         return Err(Refusal::new(Rejection::OtherPath, "no such key endpoint"));

@@ -254,10 +254,9 @@ impl<'a> Reader<'a> {
     fn quoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
         let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
         self.offset += 1;
-        let mut text = Cow::Borrowed("");
+        // Nothing is copied where nothing is escaped.
+        let mut text = Cow::Borrowed(self.take_plain(&PLAIN_OR_SPACE));
         loop {
-            // Nothing is copied where nothing is escaped.
-            text += self.take_plain(&PLAIN_OR_SPACE);
             let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
                 b'"' => {
@@ -275,6 +274,7 @@ impl<'a> Reader<'a> {
                     }
                     text.to_mut().push(char::from(escaped));
                     self.offset += 1;
+                    text += self.take_plain(&PLAIN_OR_SPACE);
                 }
                 _ => return Err(self.forbidden(byte)),
             }

@@ -132,8 +132,8 @@ impl Scan {
     /// What is wrong, which may be no more than that the rest has not come yet: the scan can go on.
     pub(super) fn advance(&mut self, text: &[u8]) -> Result<(), JsonError> {
         let rest = text.get(self.at..).unwrap_or_default();
-        let (next, level) = (self.next, self.level);
-        let mut place = Place { text, rest, level, next, notes: &mut self.notes };
+        let (next, level, last) = (self.next, self.level, self.notes.last_member());
+        let mut place = Place { text, rest, level, next, last, notes: &mut self.notes };
         let result = place.take();
         let Place { rest, level, next, .. } = place;
         (self.at, self.level, self.next) = (text.len() - rest.len(), level, next);
@@ -174,36 +174,38 @@ struct Place<'t, 'n> {
     rest: &'t [u8],
     level: Option<Level>,
     next: Next,
+    /// The last one of [`Notes::members`].
+    last: u32,
     notes: &'n mut Notes,
 }
 
 impl<'t> Place<'t, '_> {
     /// Takes token by token, to the end of the outermost value. What fails has taken nothing.
     fn take(&mut self) -> Result<(), Flaw<'t>> {
-        loop {
-            match (self.next, self.rest) {
-                (Next::Value, _) => {
-                    if self.take_begin()? {
-                        continue;
+        'token: loop {
+            'value: {
+                match (self.next, self.rest) {
+                    (Next::Behind, _) => break 'value,
+                    (Next::String, _) => {
+                        self.take_string()?;
+                        break 'value;
                     }
+                    (Next::FirstItem, [b']', after @ ..])
+                    | (Next::FirstName, [b'}', after @ ..]) => {
+                        self.close(after);
+                        break 'value;
+                    }
+                    (Next::FirstName | Next::Name, [b'"', name @ ..]) => self.take_name(name)?,
+                    (Next::FirstItem, [byte, ..]) if !is_space(*byte) => self.next = Next::Value,
+                    (Next::FirstItem | Next::FirstName | Next::Name, _) => {
+                        self.take_space()?;
+                        continue 'token;
+                    }
+                    (Next::Value, _) => {}
                 }
-                (Next::FirstName | Next::Name, [b'"', name @ ..]) => {
-                    self.take_name(name)?;
-                    continue;
+                if self.take_begin()? {
+                    continue 'token;
                 }
-                (Next::FirstItem, [b']', after @ ..]) | (Next::FirstName, [b'}', after @ ..]) => {
-                    self.close(after)
-                }
-                (Next::FirstItem, [byte, ..]) if !is_space(*byte) => {
-                    self.next = Next::Value;
-                    continue;
-                }
-                (Next::FirstItem | Next::FirstName | Next::Name, _) => {
-                    self.take_space()?;
-                    continue;
-                }
-                (Next::String, _) => self.take_string()?,
-                (Next::Behind, _) => {}
             }
             self.next = Next::Behind;
             if self.take_behind()? {
@@ -262,6 +264,7 @@ impl<'t> Place<'t, '_> {
     #[inline]
     fn close(&mut self, after: &'t [u8]) {
         self.level = self.notes.outer.pop();
+        self.last = self.notes.last_member();
         self.rest = after;
     }
 
@@ -303,13 +306,13 @@ impl<'t> Place<'t, '_> {
             rest => self.take_unusual_name(rest)?,
         };
         if self.next == Next::Name {
-            let last = self.notes.last_member() as usize + 1;
-            let last = self.text.get(last..).unwrap_or_default();
+            let last = self.text.get(self.last as usize + 1..).unwrap_or_default();
             if !are_surely_ordered(last, name) {
                 self.compare_names(last, name)?;
             }
         }
         self.notes.add_member(start);
+        self.last = start;
         self.rest = after;
         self.next = Next::Value;
         Ok(())
