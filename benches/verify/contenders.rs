@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use ed25519_dalek::Verifier as _;
@@ -57,9 +59,16 @@ impl House {
         let key = ed25519_dalek::SigningKey::from_bytes(&SEED).verifying_key();
         let ((gate, _), (hot, keyring)) = (gate(), gate());
         let house = Self { work: workload(kind), key, gate, hot, runtime };
+        house.learn_keys();
         house.heat(&keyring);
-        house.judge(&house.gate);
         house
+    }
+
+    fn learn_keys(&self) {
+        for gate in [&self.gate, &self.hot] {
+            let claim = self.head(gate).claim;
+            self.runtime.block_on(gate.find_keys(&claim, CLIENT)).unwrap();
+        }
     }
 
     fn heat(&self, keyring: &Keyring) {
@@ -90,11 +99,23 @@ impl House {
         drop(black_box(gate.judge(&admitted, &body).unwrap().permit));
     }
 
-    fn admit(&self, gate: &Gate) -> (Admitted, FoundKeys) {
+    fn head(&self, gate: &Gate) -> Admitted {
         let Workload { method, target, headers, .. } = &self.work;
         let head = RequestHead { method, raw_target: target.as_bytes(), headers };
-        let admitted = gate.admit(head).unwrap();
-        let keys = self.runtime.block_on(gate.find_keys(&admitted.claim, CLIENT)).unwrap();
+        gate.admit(head).unwrap()
+    }
+
+    fn admit(&self, gate: &Gate) -> (Admitted, FoundKeys) {
+        let admitted = self.head(gate);
+        let keys = {
+            let mut found = pin!(gate.find_keys(&admitted.claim, CLIENT));
+            // The proxy is at work on its runtime already: to enter that is no part of a verdict.
+            let Poll::Ready(keys) = found.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("the keys are in the cache");
+            };
+            keys.unwrap()
+        };
         (admitted, keys)
     }
 

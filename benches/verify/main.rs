@@ -33,6 +33,10 @@ mod workload;
 use contenders::{Contender, House};
 use workload::KINDS;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     // What cargo adds to the arguments of a benchmark.

@@ -2,13 +2,12 @@
 
 mod fields;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use smallvec::{SmallVec, smallvec};
 
 pub use self::fields::is_stripped;
 use self::fields::{
-    check_connection, check_content_encoding, check_content_type, check_expect, check_host,
+    Fields, check_connection, check_content_encoding, check_content_type, check_expect, check_host,
     check_trailer,
 };
 
@@ -114,29 +113,30 @@ pub fn admit(
     check_head_size(head)?;
     let method = check_method(head.method)?;
     let target = RequestTarget::parse(head.raw_target).map_err(refuse_target)?;
-    let length = declared_length(head.headers)?;
-    check_host(head.headers)?;
-    check_connection(head.headers)?;
-    check_trailer(head.headers)?;
-    let expects_continue = check_expect(head.headers)?;
+    let fields = Fields::of(head.headers);
+    let length = declared_length(&fields.content_length, &fields.transfer_encoding)?;
+    check_host(&fields.host)?;
+    check_connection(&fields.connection)?;
+    check_trailer(&fields.trailer)?;
+    let expects_continue = check_expect(&fields.expect)?;
     let route = route(&method, &target)?;
     let body = BodyRule::new(route.access, &method, body_bytes_max);
     let claim = body
         .check_length(length)
-        .and_then(|()| body.check_type(head.headers))
-        .and_then(|()| claim(route.access, head.headers, server_names))
+        .and_then(|()| body.check_type(&fields.content_type))
+        .and_then(|()| claim(route.access, &fields, server_names))
         .map_err(|refusal| refusal.of_endpoint(route.endpoint))?;
     Ok(Admitted { endpoint: route.endpoint, method, target, claim, body, expects_continue })
 }
 
 /// What the headers claim, on a route with this access.
-fn claim(access: Access, headers: &HeaderMap, own: &[ServerName]) -> Result<Claim, Refusal> {
+fn claim(access: Access, fields: &Fields<'_>, own: &[ServerName]) -> Result<Claim, Refusal> {
     match access {
         Access::Other => Ok(Claim::Other),
-        Access::Open => check_content_encoding(headers).map(|()| Claim::Open),
+        Access::Open => check_content_encoding(&fields.content_encoding).map(|()| Claim::Open),
         Access::Signed => {
-            check_content_encoding(headers)?;
-            credentials(headers, own).map(Claim::Signed)
+            check_content_encoding(&fields.content_encoding)?;
+            credentials(&fields.authorization, own).map(Claim::Signed)
         }
     }
 }
@@ -177,25 +177,21 @@ fn check_method(method: &Method) -> Result<Method, Refusal> {
 }
 
 /// The body's declared length; refuses whatever two parsers could read differently (threats B1).
-fn declared_length(headers: &HeaderMap) -> Result<DeclaredLength, Refusal> {
+fn declared_length(
+    lengths: &[&HeaderValue],
+    codings: &[&HeaderValue],
+) -> Result<DeclaredLength, Refusal> {
     let ambiguous = |detail: &str| Refusal::new(Rejection::FramingAmbiguous, detail);
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some() {
-        return Err(ambiguous("more than one Content-Length"));
-    }
-    if codings.next().is_some() {
-        return Err(ambiguous("more than one Transfer-Encoding"));
-    }
-    match (length, coding) {
-        (None, None) => Ok(DeclaredLength::None),
-        (Some(_), Some(_)) => Err(ambiguous("both Content-Length and Transfer-Encoding")),
-        (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+    match (lengths, codings) {
+        ([_, _, ..], _) => Err(ambiguous("more than one Content-Length")),
+        (_, [_, _, ..]) => Err(ambiguous("more than one Transfer-Encoding")),
+        ([], []) => Ok(DeclaredLength::None),
+        ([_], [_]) => Err(ambiguous("both Content-Length and Transfer-Encoding")),
+        ([], [coding]) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Ok(DeclaredLength::Chunked)
         }
-        (None, Some(_)) => Err(ambiguous("Transfer-Encoding is not chunked alone")),
-        (Some(length), None) => parse_length(length.as_bytes())
+        ([], [_]) => Err(ambiguous("Transfer-Encoding is not chunked alone")),
+        ([length], []) => parse_length(length.as_bytes())
             .map(DeclaredLength::Bytes)
             .ok_or_else(|| ambiguous("Content-Length is not a plain number")),
     }
@@ -249,9 +245,9 @@ impl BodyRule {
         }
     }
 
-    fn check_type(self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_type(self, types: &[&HeaderValue]) -> Result<(), Refusal> {
         match self {
-            Self::Object { .. } => check_content_type(headers),
+            Self::Object { .. } => check_content_type(types),
             Self::Bounded { .. } | Self::Empty | Self::Unbounded => Ok(()),
         }
     }
@@ -271,9 +267,9 @@ impl BodyRule {
 
 /// Reads the X-Matrix headers: all must agree on origin and destination and carry distinct keys
 /// (R10 to R24).
-fn credentials(headers: &HeaderMap, own: &[ServerName]) -> Result<Credentials, Refusal> {
+fn credentials(values: &[&HeaderValue], own: &[ServerName]) -> Result<Credentials, Refusal> {
     let mut found: SmallVec<[XMatrix<'_>; 1]> = SmallVec::new();
-    for value in headers.get_all(AUTHORIZATION) {
+    for value in values {
         let parsed = XMatrix::parse(value.as_bytes())
             .map_err(|error| Refusal::new(Rejection::HeaderMalformed, error))?;
         found.extend(parsed);

@@ -21,7 +21,15 @@ impl ByteSet {
 
     /// How many bytes the text begins with that are in the set.
     pub(super) fn leading(&self, text: &[u8]) -> usize {
-        text.iter().position(|byte| !self.has(*byte)).unwrap_or(text.len())
+        let mut rest = text;
+        // Eight together need one branch.
+        while let Some((block, after)) = rest.split_first_chunk::<8>()
+            && block.iter().fold(true, |all, byte| all & self.has(*byte))
+        {
+            rest = after;
+        }
+        let last = rest.iter().position(|byte| !self.has(*byte)).unwrap_or(rest.len());
+        text.len() - rest.len() + last
     }
 }
 
@@ -35,5 +43,11 @@ mod tests {
         let has: Vec<u8> = (0..=u8::MAX).filter(|byte| set.has(*byte)).collect();
         assert_eq!(has, b"\0a\xff");
         assert_eq!([&b""[..], b"a", b"aab", b"ba"].map(|text| set.leading(text)), [0, 1, 2, 0]);
+        for (length, behind) in
+            (0..40).flat_map(|length| (0..20).map(move |behind| (length, behind)))
+        {
+            let text = [b"a".repeat(length), b"b".repeat(behind)].concat();
+            assert_eq!(set.leading(&text), length, "{behind}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::byte_set::ByteSet;
 use super::limits::SERVER_NAME_BYTES_MAX;
 
 /// A homeserver's name, within the spec's grammar; compared byte for byte.
@@ -122,6 +123,13 @@ fn split(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// The bytes of a DNS name or an IPv4 address.
+static HOST: ByteSet =
+    ByteSet::of(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+
+/// Those of an IPv4 address.
+static NUMERIC: ByteSet = ByteSet::of(b".0123456789");
+
 fn check_host(host: &str) -> Result<(), ServerNameError> {
     if host.is_empty() {
         return Err(ServerNameError::Empty);
@@ -130,15 +138,14 @@ fn check_host(host: &str) -> Result<(), ServerNameError> {
         let literal = rest.strip_suffix(']').ok_or(ServerNameError::Ipv6)?;
         return literal.parse::<Ipv6Addr>().map(drop).map_err(|_error| ServerNameError::Ipv6);
     }
-    let allowed =
-        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
-    if let Some(character) = host.chars().find(|character| !allowed(*character)) {
+    let allowed = HOST.leading(host.as_bytes());
+    if let Some(character) = host.get(allowed..).and_then(|rest| rest.chars().next()) {
         return Err(ServerNameError::HostCharacter(character));
     }
-    if host.split('.').any(str::is_empty) {
+    if host.as_bytes().split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
         return Err(ServerNameError::EmptyLabel);
     }
-    let is_name = host.bytes().any(|byte| byte == b'-' || byte.is_ascii_alphabetic());
+    let is_name = NUMERIC.leading(host.as_bytes()) < host.len();
     if is_name || host.parse::<Ipv4Addr>().is_ok() { Ok(()) } else { Err(ServerNameError::Ipv4) }
 }
 

@@ -113,8 +113,32 @@ impl std::error::Error for XMatrixError {
 
 const SCHEME: &[u8] = b"X-Matrix";
 
-/// As many parameters take no memory of their own: the four that are known.
+/// As many parameters that are not known take no memory of their own.
 const PARAMETERS_INLINE: usize = 4;
+
+/// The parameters that are known.
+#[derive(Clone, Copy)]
+enum Parameter {
+    Origin,
+    Destination,
+    Key,
+    Sig,
+}
+
+impl Parameter {
+    /// The one of that name, in any case.
+    fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"origin" => Some(Self::Origin),
+            b"destination" => Some(Self::Destination),
+            b"key" => Some(Self::Key),
+            b"sig" => Some(Self::Sig),
+            // Nobody is known to write them in another way.
+            _ if name.iter().any(u8::is_ascii_uppercase) => Self::named(&name.to_ascii_lowercase()),
+            _ => None,
+        }
+    }
+}
 
 impl<'a> XMatrix<'a> {
     /// Reads one header value. `Ok(None)` when its scheme is not X-Matrix.
@@ -131,7 +155,11 @@ impl<'a> XMatrix<'a> {
         if rest.first() != Some(&b' ') {
             return Err(XMatrixError::SchemeNotSeparated);
         }
-        let mut reader = Reader { value, offset: scheme.len() };
+        let text = str::from_utf8(value).or_else(|error| {
+            // What follows is refused where it is come across.
+            str::from_utf8(value.get(..error.valid_up_to()).unwrap_or_default())
+        });
+        let mut reader = Reader { value, text: text.unwrap_or_default(), offset: scheme.len() };
         reader.skip(&BLANK);
         reader.parameters().map(Some)
     }
@@ -140,34 +168,39 @@ impl<'a> XMatrix<'a> {
 /// A position in a header value.
 struct Reader<'a> {
     value: &'a [u8],
+    /// The same as far as it is UTF-8.
+    text: &'a str,
     offset: usize,
 }
 
 impl<'a> Reader<'a> {
     fn parameters(&mut self) -> Result<XMatrix<'a>, XMatrixError> {
-        let mut names: SmallVec<[&[u8]; PARAMETERS_INLINE]> = SmallVec::new();
-        let (mut origin, mut destination, mut key, mut sig) = (None, None, None, None);
-        loop {
+        let mut unknown: SmallVec<[&[u8]; PARAMETERS_INLINE]> = SmallVec::new();
+        let [mut origin, mut destination, mut key, mut sig] = [const { None }; 4];
+        for number in 0.. {
             let offset = self.offset;
             let name = self.name()?;
-            if names.iter().any(|seen| seen.eq_ignore_ascii_case(name)) {
-                return Err(XMatrixError::DuplicateParameter { offset });
-            }
-            if names.len() == X_MATRIX_PARAMETERS_MAX {
+            if number == X_MATRIX_PARAMETERS_MAX {
                 return Err(XMatrixError::TooManyParameters);
             }
-            names.push(name);
+            let place = match Parameter::named(name) {
+                Some(Parameter::Origin) => Some(&mut origin),
+                Some(Parameter::Destination) => Some(&mut destination),
+                Some(Parameter::Key) => Some(&mut key),
+                Some(Parameter::Sig) => Some(&mut sig),
+                None => None,
+            };
+            let is_repeated = match &place {
+                Some(place) => place.is_some(),
+                None => unknown.iter().any(|seen| seen.eq_ignore_ascii_case(name)),
+            };
+            if is_repeated {
+                return Err(XMatrixError::DuplicateParameter { offset });
+            }
             let value = self.parameter_value()?;
-            let known = [
-                (&b"origin"[..], &mut origin),
-                (b"destination", &mut destination),
-                (b"key", &mut key),
-                (b"sig", &mut sig),
-            ];
-            if let Some((_, place)) =
-                known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
-            {
-                *place = Some(value);
+            match place {
+                Some(place) => *place = Some(value),
+                None => unknown.push(name),
             }
             if self.peek().is_none() {
                 break;
@@ -221,10 +254,9 @@ impl<'a> Reader<'a> {
     fn quoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
         let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
         self.offset += 1;
-        let mut text = Cow::Borrowed("");
+        // Nothing is copied where nothing is escaped.
+        let mut text = Cow::Borrowed(self.take_plain(&PLAIN_OR_SPACE));
         loop {
-            // Nothing is copied where nothing is escaped.
-            text += self.take_plain(&PLAIN_OR_SPACE);
             let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
                 b'"' => {
@@ -242,6 +274,7 @@ impl<'a> Reader<'a> {
                     }
                     text.to_mut().push(char::from(escaped));
                     self.offset += 1;
+                    text += self.take_plain(&PLAIN_OR_SPACE);
                 }
                 _ => return Err(self.forbidden(byte)),
             }
@@ -253,8 +286,7 @@ impl<'a> Reader<'a> {
         let from = self.offset;
         self.skip(plain);
         // What is plain is ASCII.
-        let run = self.value.get(from..self.offset).map(str::from_utf8);
-        run.and_then(Result::ok).unwrap_or_default()
+        self.text.get(from..self.offset).unwrap_or_default()
     }
 
     fn forbidden(&self, byte: u8) -> XMatrixError {

@@ -1,5 +1,6 @@
 //! Accepts connections, and lets those in flight end when it is told to stop.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,18 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::client_connection::ClientConnection;
 use super::connection::{Connection, HeadWatch};
 use super::door::{Door, Guest, Seat};
-use super::gateway::CurrentGateway;
+use super::gateway::{CurrentGateway, Gateway};
 
 /// How long to wait before accepting again when the system refused a connection (out of file
 /// descriptors, most often): time for some to close.
@@ -192,18 +195,11 @@ async fn serve_tls(
     signals: Signals,
 ) {
     let current = gateway.load_full();
-    if guest.is_stranger() {
-        current.apart.strangers_handshake().await;
-    }
-    let stream = match tokio::time::timeout(current.timeouts.head, tls.accept(tcp)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let stream = match shake_hands(&current, tls, tcp, &guest).await {
+        Ok(stream) => stream,
+        Err(error) => {
             gateway.load().metrics.proxy.failed_handshakes.inc();
             return debug!(%peer, %error, "TLS handshake failed");
-        }
-        Err(_) => {
-            gateway.load().metrics.proxy.failed_handshakes.inc();
-            return debug!(%peer, "TLS handshake took too long");
         }
     };
     let terms = current.terms(peer);
@@ -217,6 +213,28 @@ async fn serve_tls(
     } else {
         serve_http1(gateway, stream, (peer, guest), true, signals).await;
     }
+}
+
+async fn shake_hands(
+    gateway: &Gateway,
+    tls: &TlsAcceptor,
+    tcp: TcpStream,
+    guest: &Guest,
+) -> io::Result<TlsStream<TcpStream>> {
+    if guest.is_stranger() {
+        gateway.apart.strangers_handshake().await;
+        // Others have waited for nothing, but need not cost anything.
+        if is_gone(&tcp) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+    }
+    tokio::time::timeout(gateway.timeouts.head, tls.accept(tcp)).await?
+}
+
+/// Whether the client is known to have hung up, whatever it has sent before.
+fn is_gone(tcp: &TcpStream) -> bool {
+    let readiness = tcp.ready(Interest::READABLE).now_or_never();
+    readiness.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 async fn serve_http1<S>(
@@ -239,4 +257,26 @@ async fn serve_http1<S>(
     let connection = Connection::http1(stream, peer, watch, gateway.load().terms(peer));
     let app = Arc::new(ClientConnection::new(gateway, (peer, guest), tls, told, idle_end));
     app.process_new(Box::new(connection), &stopping).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_hung_up_is_known_by_it_behind_what_was_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert!(!is_gone(&server));
+        client.write_all(b"a hello").await.unwrap();
+        server.readable().await.unwrap();
+        assert!(!is_gone(&server));
+        drop(client);
+        while !is_gone(&server) {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    TRAILER,
+    TRAILER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use super::shown;
 use crate::gate::rejection::{Refusal, Rejection};
@@ -12,10 +13,49 @@ use crate::gate::rejection::{Refusal, Rejection};
 /// Digits of the highest port, 65,535.
 const PORT_DIGITS_MAX: usize = 5;
 
+/// The values of one field in the order of the head; of most there is one.
+pub(super) type Values<'h> = SmallVec<[&'h HeaderValue; 1]>;
+
+/// The fields that have a say in admission, found in one walk over the head.
+#[derive(Default)]
+pub(super) struct Fields<'h> {
+    pub(super) authorization: Values<'h>,
+    pub(super) connection: Values<'h>,
+    pub(super) content_encoding: Values<'h>,
+    pub(super) content_length: Values<'h>,
+    pub(super) content_type: Values<'h>,
+    pub(super) expect: Values<'h>,
+    pub(super) host: Values<'h>,
+    pub(super) trailer: Values<'h>,
+    pub(super) transfer_encoding: Values<'h>,
+}
+
+impl<'h> Fields<'h> {
+    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let values = match name {
+                name if name == AUTHORIZATION => &mut fields.authorization,
+                name if name == CONNECTION => &mut fields.connection,
+                name if name == CONTENT_ENCODING => &mut fields.content_encoding,
+                name if name == CONTENT_LENGTH => &mut fields.content_length,
+                name if name == CONTENT_TYPE => &mut fields.content_type,
+                name if name == EXPECT => &mut fields.expect,
+                name if name == HOST => &mut fields.host,
+                name if name == TRAILER => &mut fields.trailer,
+                name if name == TRANSFER_ENCODING => &mut fields.transfer_encoding,
+                _ => continue,
+            };
+            values.push(value);
+        }
+        fields
+    }
+}
+
 /// A host and perhaps a port (RFC 9110, 7.2), by its bytes: which host it is decides nothing here.
 /// Underscores are not in the grammar, but proxies send names of their own with them.
-pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.get_all(HOST).iter().find(|host| !is_host(host.as_bytes())) {
+pub(super) fn check_host(values: &[&HeaderValue]) -> Result<(), Refusal> {
+    match values.iter().find(|host| !is_host(host.as_bytes())) {
         None => Ok(()),
         Some(host) => Err(Refusal::new(
             Rejection::RequestMalformed,
@@ -25,6 +65,10 @@ pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn is_host(value: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    if value.iter().all(plain) {
+        return true;
+    }
     let bracket = value.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
     let Some((literal, rest)) = value.split_at_checked(bracket) else { return false };
     let in_literal = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
@@ -34,7 +78,6 @@ fn is_host(value: &[u8]) -> bool {
         _ => false,
     };
     let mut parts = rest.split(|byte| *byte == b':');
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
     let name = parts.next().unwrap_or_default();
     let name_is_plain = name.iter().all(plain) && (literal.is_empty() || name.is_empty());
     let port = parts.next().unwrap_or_default();
@@ -44,10 +87,10 @@ fn is_host(value: &[u8]) -> bool {
 
 /// Only options that say something about the connection itself: any other would make a hop strip a
 /// header that the next one relies on (threats B13).
-pub(super) fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_connection(values: &[&HeaderValue]) -> Result<(), Refusal> {
     const ALLOWED: [&str; 6] =
         ["close", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection"];
-    for value in headers.get_all(CONNECTION) {
+    for value in values {
         let options = str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}").split(',');
         for option in options.map(str::trim).filter(|o| !o.is_empty()) {
             if !ALLOWED.iter().any(|allowed| allowed.eq_ignore_ascii_case(option)) {
@@ -63,12 +106,12 @@ pub(super) fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// No trailer may be announced that would count if a hop merged it into the head: trailers are
 /// dropped here, but a proxy in front may have done so before (threats B12).
-pub(super) fn check_trailer(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_trailer(values: &[&HeaderValue]) -> Result<(), Refusal> {
     let counts = |name: &HeaderName| {
         is_stripped(name)
             || [AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST].contains(name)
     };
-    for value in headers.get_all(TRAILER) {
+    for value in values {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             if HeaderName::from_bytes(name.trim_ascii()).is_ok_and(|name| !counts(&name)) {
                 continue;
@@ -83,9 +126,9 @@ pub(super) fn check_trailer(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whether the client waits for `100 Continue`; refuses any other expectation (threats B15).
-pub(super) fn check_expect(headers: &HeaderMap) -> Result<bool, Refusal> {
+pub(super) fn check_expect(values: &[&HeaderValue]) -> Result<bool, Refusal> {
     let mut expects = false;
-    for value in headers.get_all(EXPECT) {
+    for value in values {
         if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             return Err(Refusal::new(Rejection::ExpectationUnsupported, shown(value.as_bytes())));
         }
@@ -94,8 +137,8 @@ pub(super) fn check_expect(headers: &HeaderMap) -> Result<bool, Refusal> {
     Ok(expects)
 }
 
-pub(super) fn check_content_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
-    for value in headers.get_all(CONTENT_ENCODING) {
+pub(super) fn check_content_encoding(values: &[&HeaderValue]) -> Result<(), Refusal> {
+    for value in values {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
             return Err(Refusal::new(Rejection::ContentEncoding, shown(value.as_bytes())));
         }
@@ -106,10 +149,9 @@ pub(super) fn check_content_encoding(headers: &HeaderMap) -> Result<(), Refusal>
 /// A body is JSON whatever its type says (R33), save where the type makes a server read it another way:
 /// Twisted reads forms by itself before Synapse does (CVE-2024-52805), and a charset other than UTF-8
 /// gives the same bytes another text (threats B11).
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let Some(value) = values.next() else { return Ok(()) };
-    if values.next().is_none() && is_read_as_utf8(value.as_bytes()) {
+pub(super) fn check_content_type(values: &[&HeaderValue]) -> Result<(), Refusal> {
+    let Some((value, further)) = values.split_first() else { return Ok(()) };
+    if further.is_empty() && is_read_as_utf8(value.as_bytes()) {
         return Ok(());
     }
     Err(Refusal::new(
@@ -119,16 +161,22 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn is_read_as_utf8(content_type: &[u8]) -> bool {
+    // What servers send.
+    if content_type == b"application/json" {
+        return true;
+    }
     let Ok(text) = str::from_utf8(content_type) else { return false };
-    let text = text.to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
-    let kind = parts.next().unwrap_or_default();
-    let is_form = kind.starts_with("multipart/") || kind == "application/x-www-form-urlencoded";
-    let mut charsets =
-        parts.filter_map(|part| part.split_once('=')).filter(|(n, _)| *n == "charset");
-    !is_form
-        && !text.contains(',')
-        && charsets.all(|(_, charset)| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
+    let kind = parts.next().unwrap_or_default().as_bytes();
+    let begins = |name: &[u8]| kind.get(..name.len()).is_some_and(|k| k.eq_ignore_ascii_case(name));
+    let is_form =
+        begins(b"multipart/") || kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded");
+    let mut charsets = parts
+        .filter_map(|part| part.split_once('='))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
+        .map(|(_, charset)| charset.trim_matches('"'));
+    let is_utf8 = |name: &str| ["utf-8", "utf8"].iter().any(|own| own.eq_ignore_ascii_case(name));
+    !is_form && !text.contains(',') && charsets.all(is_utf8)
 }
 
 /// Header fields that only say something about one hop, or that a peer could use to speak in the

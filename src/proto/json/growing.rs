@@ -2,12 +2,29 @@
 
 use bytes::Bytes;
 
-use super::canonical::{CanonicalScan, Progress};
-use super::scan::LENGTH_MAX;
-use super::{JsonError, Object};
+use std::borrow::Cow;
 
-/// The pieces of a text in the order in which they come. For as long as it may be an object in canonical
-/// form it is scanned on the way, so that the last piece is all that is left to look at in the end.
+use super::plan::LENGTH_MAX;
+use super::{JsonError, Object, scan, utf8};
+
+/// What cannot be taken for want of the rest of it is shorter, in bytes: a number, or a member's name
+/// with its colon. A text with a longer one is scanned once it is there as a whole.
+const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// While the text still comes, so much memory may be taken by what has been noted of it, in bytes, and what
+/// is noted of [`AT_ONCE_BYTES`] more: beside the text itself, each request may take 64 KiB. The scan of a
+/// text with more to note waits for its end.
+const NOTES_BYTES_MAX: usize = 16_384;
+
+/// How much of a text is scanned at once while it comes, in bytes.
+const AT_ONCE_BYTES: usize = 8_192;
+
+/// A scan that has waited is gone on with at the end if no more is left than this, in bytes, which takes a
+/// few tenths of a millisecond. Else the text is scanned anew by who needs it, in its turn.
+const LEFT_BYTES_MAX: usize = 262_144;
+
+/// The pieces of a text in the order in which they come. For as long as it may be an object it is scanned
+/// on the way, so that the last piece is all that is left to look at in the end.
 #[derive(Debug)]
 pub struct GrowingText {
     /// The one piece that there has been: most texts are one, which is never copied.
@@ -15,14 +32,12 @@ pub struct GrowingText {
     /// All pieces, once there has been another.
     rest: Vec<u8>,
     scan: Option<Scan>,
-    /// Whether a scan has found the text not to be canonical.
-    is_known_to_differ: bool,
 }
 
 /// A scan of the text so far.
 #[derive(Debug)]
 struct Scan {
-    canonical: CanonicalScan,
+    scan: scan::Scan,
     /// It goes on with as many bytes more.
     step: usize,
     /// The text is UTF-8 up to here.
@@ -33,34 +48,36 @@ struct Scan {
 }
 
 impl Scan {
-    /// Goes on; whether the text may still be canonical.
+    /// Goes on; whether the text may still be an object.
     fn advance(&mut self, text: &[u8]) -> bool {
         self.seen = text.len();
-        match std::str::from_utf8(text.get(self.utf8..).unwrap_or_default()) {
-            Ok(_) => self.utf8 = text.len(),
-            // A character may be cut in two.
-            Err(error) if error.error_len().is_none() => self.utf8 += error.valid_up_to(),
+        self.is_whole = false;
+        match utf8::check(text.get(self.utf8..).unwrap_or_default()) {
+            Ok(()) => self.utf8 = text.len(),
+            Err(broken) if broken.is_cut => self.utf8 += broken.offset,
             Err(_) => return false,
         }
-        let progress = self.canonical.advance(text);
-        self.is_whole = progress == Progress::Whole && self.utf8 == text.len();
-        progress != Progress::Not
+        if !text.starts_with(b"{") {
+            return text.is_empty();
+        }
+        let has_ended = self.scan.advance(text).is_ok();
+        let left = text.len() - self.scan.scanned_bytes();
+        self.is_whole = has_ended && left == 0 && self.utf8 == text.len();
+        if has_ended { left == 0 } else { left < TOKEN_BYTES_MAX }
     }
 }
 
 impl GrowingText {
     /// Nothing yet of a text that is only kept.
     pub const fn kept() -> Self {
-        Self { first: Bytes::new(), rest: Vec::new(), scan: None, is_known_to_differ: false }
+        Self { first: Bytes::new(), rest: Vec::new(), scan: None }
     }
 
     /// Nothing yet of a text that should be an object. It is looked at again when `step` bytes more have
     /// come: each time, up to 4 KiB before them are read once more.
     pub fn scanned(step: usize) -> Self {
-        let canonical = CanonicalScan::new();
-        let scan = Scan { canonical, step, utf8: 0, seen: 0, is_whole: false };
-        let scan = Some(scan);
-        Self { first: Bytes::new(), rest: Vec::new(), scan, is_known_to_differ: false }
+        let scan = Scan { scan: scan::Scan::new(), step, utf8: 0, seen: 0, is_whole: false };
+        Self { first: Bytes::new(), rest: Vec::new(), scan: Some(scan) }
     }
 
     /// The next piece. Where it is not the first one, memory for `room` bytes is taken for all of them,
@@ -74,7 +91,7 @@ impl GrowingText {
             self.rest.extend_from_slice(&piece);
         }
         if self.scan.as_ref().is_some_and(|scan| self.len() >= scan.seen + scan.step) {
-            self.advance();
+            self.advance(NOTES_BYTES_MAX);
         }
     }
 
@@ -101,15 +118,18 @@ impl GrowingText {
     /// Whether it may be the canonical form of an object, as far as has been looked; after the end, whether
     /// it is.
     pub const fn may_be_canonical(&self) -> bool {
-        self.scan.is_some()
+        match &self.scan {
+            Some(scan) => scan.scan.is_canonical(),
+            None => false,
+        }
     }
 
     /// Says that all of it is there.
     pub fn end(&mut self) {
-        self.advance();
-        if self.scan.as_ref().is_some_and(|scan| !scan.is_whole) {
-            self.give_up();
-        }
+        let length = self.len();
+        self.scan.take_if(|scan| length - scan.seen > LEFT_BYTES_MAX);
+        self.advance(usize::MAX);
+        self.scan.take_if(|scan| !scan.is_whole);
     }
 
     /// The object that the text is.
@@ -119,9 +139,9 @@ impl GrowingText {
     pub fn object(&self) -> Result<Object<'_>, JsonError> {
         match &self.scan {
             Some(scan) if scan.is_whole && scan.seen == self.len() => {
-                Ok(Object::canonical(self.bytes()))
+                let plan = Cow::Borrowed(scan.scan.plan());
+                Ok(Object { text: self.bytes(), padded: false, plan })
             }
-            None if self.is_known_to_differ => Object::scan_unlikely(self.bytes()),
             Some(_) | None => Object::scan(self.bytes()),
         }
     }
@@ -131,22 +151,26 @@ impl GrowingText {
         if self.rest.is_empty() { self.first } else { self.rest.into() }
     }
 
-    fn advance(&mut self) {
+    /// Goes on for as long as not more than so much memory is taken by what has been noted.
+    fn advance(&mut self, notes_bytes_max: usize) {
         let text = if self.rest.is_empty() { &self.first[..] } else { &self.rest };
-        let Some(scan) = &mut self.scan else { return };
-        if text.len() > LENGTH_MAX || !scan.advance(text) {
-            self.give_up();
+        while let Some(scan) = &mut self.scan
+            && (scan.seen < text.len() || !scan.is_whole)
+            && scan.scan.memory_bytes() <= notes_bytes_max
+        {
+            let end = text.len().min(scan.seen + AT_ONCE_BYTES);
+            if text.len() > LENGTH_MAX || !scan.advance(text.get(..end).unwrap_or_default()) {
+                self.scan = None;
+            } else if end == text.len() {
+                return;
+            }
         }
-    }
-
-    fn give_up(&mut self) {
-        self.scan = None;
-        self.is_known_to_differ = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::growing::grown;
     use super::*;
 
     #[test]
@@ -174,5 +198,99 @@ mod tests {
         kept.end();
         assert!(!kept.may_be_canonical(), "nobody has looked");
         assert!(kept.object().unwrap().is_canonical());
+    }
+
+    fn written(object: &Object<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        object.write_canonical(&mut |piece: &[u8]| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// A text of which nothing more has come than this.
+    fn begun(text: &str) -> GrowingText {
+        let mut begun = GrowingText::scanned(1);
+        begun.push(Bytes::copy_from_slice(text.as_bytes()), 0);
+        begun
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_found_on_the_way() {
+        for text in [
+            r#"{ "a":1,"b":""#,
+            r#"{"a" :1,"b":""#,
+            r#"{"b":1,"a":""#,
+            r#"{"\u0061":1,"b":""#,
+            r#"{"a":-0,"b":""#,
+            r#"{"a":"\/"#,
+            r#"{"a":"\u0041"#,
+            r#"{"a":[1 ,""#,
+        ] {
+            let grown = begun(text);
+            assert!(!grown.may_be_canonical(), "{text}");
+            assert!(grown.scan.is_some(), "{text}: it is gone on with");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_found_on_the_way() {
+        let long = "x".repeat(5_000);
+        for text in [
+            format!(r#"{{"a":01,"b":"{long}"#),
+            format!("{{\"a\":\"\n{long}"),
+            format!(r#"{{"a":1,"a":"{long}"#),
+            format!(r#"{{"a":tru,"b":"{long}"#),
+            format!(r#"{{"a":1}}{long}"#),
+            r#"{"a":1} "#.to_owned(),
+            r#" {"a":1"#.to_owned(),
+            "[1,2".to_owned(),
+        ] {
+            assert!(begun(&text).scan.is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_yet_be_canonical_is_gone_on_with() {
+        let text = r#"{"a":[true,{"b":"\u0001é"},-12],"c":null}"#;
+        for begin in (0..=text.len()).filter_map(|end| text.get(..end)) {
+            assert!(begun(begin).may_be_canonical(), "{begin}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_as_a_whole_is_noted_once() {
+        for text in [r#"{"a":1,"\u0062\/\u0063":2,"d":3}"#, r#"{"\u0062"  :1 , "a\/" : 2}"#] {
+            let object = Object::scan(text.as_bytes()).unwrap();
+            for length in 1..text.len() {
+                let grown = grown(text.as_bytes(), length);
+                assert!(grown.scan.is_some());
+                let plan = &grown.object().unwrap().plan;
+                // White space that was cut in two is noted twice.
+                let further = plan.spellings() - object.plan.spellings();
+                assert!(further <= text.matches("  ").count(), "{length}: {plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_scan_of_a_text_with_much_to_note_waits_for_its_end() {
+        for ([begin, further], number) in [
+            ([r#"{"b":[0"#, ", 0"], 10_000),
+            ([r#"{"b":[0"#, ", 0"], 200_000),
+            ([r#"{"b":[0"#, r#",{"b":0,"a":0}"#], 10_000),
+            ([r#"{"b":[0"#, r#",{"b":0,"a":0}"#], 50_000),
+        ] {
+            let text = format!("{begin}{}]}}", further.repeat(number));
+            let mut grown = GrowingText::scanned(1);
+            for piece in text.as_bytes().chunks(20_000) {
+                grown.push(Bytes::copy_from_slice(piece), text.len());
+                let noted = grown.scan.as_ref().unwrap().scan.memory_bytes();
+                assert!(noted <= 65_536, "{noted}");
+            }
+            assert!(grown.scanned_bytes() < text.len());
+            grown.end();
+            assert_eq!(grown.scan.is_some(), text.len() < 200_000);
+            let whole = Object::scan(text.as_bytes()).unwrap();
+            assert_eq!(written(&grown.object().unwrap()), written(&whole));
+        }
     }
 }

@@ -6,25 +6,28 @@
 //! to write (short floats that grow), and 3.2 times the body in memory, itself included (one object
 //! of nothing but short names out of order).
 
-mod canonical;
 mod emit;
 mod growing;
 mod number;
 mod order;
 mod part;
+mod plan;
 mod scan;
 mod string;
 #[cfg(test)]
 mod tests;
+mod utf8;
+mod walk;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use self::emit::{Emitter, MemberPlace};
+use self::emit::Emitter;
 pub use self::growing::GrowingText;
 pub use self::part::Part;
-use self::scan::Plan;
+use self::plan::Plan;
 pub use self::string::write_string;
+use self::walk::MemberPlace;
 
 /// Why a text is refused, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +101,8 @@ pub struct Object<'a> {
     text: &'a [u8],
     /// Whether there is white space around the object.
     padded: bool,
-    /// How to rewrite the object; none when it is canonical.
-    plan: Option<Plan>,
+    /// How it differs from its canonical form.
+    plan: Cow<'a, Plan>,
 }
 
 impl<'a> Object<'a> {
@@ -111,30 +114,14 @@ impl<'a> Object<'a> {
     /// and a repeated name at the end of its object if the names before it are out of order.
     pub fn scan(text: &'a [u8]) -> Result<Self, JsonError> {
         let (object, offset) = trim(text)?;
-        if canonical::is_canonical_object(object.as_bytes()) {
-            let padded = object.len() != text.len();
-            return Ok(Self { text: object.as_bytes(), padded, plan: None });
-        }
-        Self::scan_strictly(text, object, offset)
-    }
-
-    /// The same for a text that has been found not to be canonical: it is not looked for once more.
-    fn scan_unlikely(text: &'a [u8]) -> Result<Self, JsonError> {
-        let (object, offset) = trim(text)?;
-        Self::scan_strictly(text, object, offset)
-    }
-
-    /// Scans the object within a text, at that offset.
-    fn scan_strictly(text: &[u8], object: &'a str, offset: usize) -> Result<Self, JsonError> {
-        let padded = object.len() != text.len();
         let plan = scan::scan(object)
             .map_err(|error| JsonError { offset: offset + error.offset, ..error })?;
-        Ok(Self { text: object.as_bytes(), padded, plan: Some(plan) })
+        Ok(Self { text: object, padded: object.len() != text.len(), plan: Cow::Owned(plan) })
     }
 
     /// An object of which it is known that it is its canonical form.
-    const fn canonical(text: &'a [u8]) -> Self {
-        Self { text, padded: false, plan: None }
+    fn canonical(text: &'a [u8]) -> Self {
+        Self { text, padded: false, plan: Cow::Owned(Plan::default()) }
     }
 
     /// The object that a value is, given its text within this object: where all of this is canonical
@@ -144,7 +131,7 @@ impl<'a> Object<'a> {
     /// The value is no object.
     pub fn scan_value(&self, value: &'a [u8]) -> Result<Self, JsonError> {
         match self.part(value) {
-            Some(text) if self.plan.is_none() && text.starts_with(b"{") => {
+            Some(text) if self.plan.is_empty() && text.starts_with(b"{") => {
                 Ok(Self::canonical(text))
             }
             _ => Self::scan(value),
@@ -159,20 +146,15 @@ impl<'a> Object<'a> {
 
     /// Whether the text is its own canonical form, byte for byte.
     pub fn is_canonical(&self) -> bool {
-        self.plan.is_none() && !self.padded
+        self.plan.is_empty() && !self.padded
     }
 
     /// Hands the canonical form to `sink`, in order, in one or more slices: the bytes CPython's
     /// `json` and canonicaljson, and so Synapse, make of the same text.
     pub fn write_canonical(&self, sink: &mut impl FnMut(&[u8])) {
-        match &self.plan {
-            None => sink(self.text),
-            Some(plan) => {
-                let mut emitter = Emitter::new(self.text, plan, sink);
-                emitter.write_from(0);
-                emitter.flush();
-            }
-        }
+        let mut emitter = Emitter::new(self.text, &self.plan, sink);
+        emitter.write(0..self.text.len());
+        emitter.flush();
     }
 
     /// The same for the object without the named top-level members (as for signing: `signatures`
@@ -189,9 +171,7 @@ impl<'a> Object<'a> {
         part: impl FnMut(&str) -> Part,
         sink: &mut impl FnMut(&[u8]),
     ) {
-        let in_order = Plan::default();
-        let plan = self.plan.as_ref().unwrap_or(&in_order);
-        part::write(self.text, plan, part, sink);
+        part::write(self.text, &self.plan, part, sink);
     }
 
     /// The same, given what [`Self::raw_members`] found in this object, in its order: where the text is
@@ -202,17 +182,15 @@ impl<'a> Object<'a> {
         part: impl FnMut(&str) -> Part,
         sink: &mut impl FnMut(&[u8]),
     ) {
-        match &self.plan {
-            None => part::write_known(self.text, members, part, sink),
-            Some(_) => self.write_canonical_part(part, sink),
+        if self.plan.is_empty() {
+            part::write_known(self.text, members, part, sink);
+        } else {
+            self.write_canonical_part(part, sink);
         }
     }
 
     /// The length of the canonical form in bytes.
     pub fn canonical_bytes(&self) -> usize {
-        if self.plan.is_none() {
-            return self.text.len();
-        }
         let mut bytes = 0;
         self.write_canonical(&mut |piece: &[u8]| bytes += piece.len());
         bytes
@@ -222,7 +200,7 @@ impl<'a> Object<'a> {
     /// exponent, or an integer beyond 2^53 - 1 in magnitude (appendices, canonical JSON). `-0` is not
     /// among them: it is written as `0`.
     pub fn first_foreign_number(&self) -> Option<&'a str> {
-        emit::numbers(self.text)
+        walk::numbers(self.text)
             .find(|(number, text)| !number::is_within_canonical_json(*number, text))
             .and_then(|(_, text)| std::str::from_utf8(text).ok())
     }
@@ -236,7 +214,7 @@ impl<'a> Object<'a> {
     /// The same with each member's whole text.
     pub fn raw_members(&self) -> impl Iterator<Item = RawMember<'a>> {
         let text = self.text;
-        emit::members(text, 0).map(move |member| {
+        walk::members(text, 0).map(move |member| {
             let part = |range| text.get(range).unwrap_or_default();
             RawMember {
                 name: decoded_name(text, &member),
@@ -258,14 +236,14 @@ pub fn string_value(value: &[u8]) -> Option<Cow<'_, str>> {
 /// The values of the array that the text of a value within a scanned text is; none if the value is
 /// no array.
 pub fn array_values(value: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
-    value.starts_with(b"[").then(|| emit::values(value))
+    value.starts_with(b"[").then(|| walk::values(value))
 }
 
 /// The members of the object that the text of a value within a scanned text is, in the order of the
 /// text: decoded name and raw value text; none if the value is no object. Unlike [`Object::scan`] it
 /// checks nothing again.
 pub fn object_members(value: &[u8]) -> Option<impl Iterator<Item = (Cow<'_, str>, &[u8])>> {
-    let members = value.starts_with(b"{").then(|| emit::members(value, 0))?;
+    let members = value.starts_with(b"{").then(|| walk::members(value, 0))?;
     Some(members.filter_map(|member| {
         Some((string_value(value.get(member.name)?)?, value.get(member.value)?))
     }))
@@ -294,20 +272,20 @@ fn decoded_name<'a>(text: &'a [u8], member: &MemberPlace) -> Cow<'a, str> {
     text.get(member.name.clone()).and_then(string_value).unwrap_or_default()
 }
 
-/// The text as UTF-8 without the white space around it, and how many bytes of that were in front.
-fn trim(text: &[u8]) -> Result<(&str, usize), JsonError> {
+/// The text without the white space around it, and how many bytes of that were in front.
+fn trim(text: &[u8]) -> Result<(&[u8], usize), JsonError> {
     let refuse = |kind, offset| Err(JsonError { kind, offset });
-    if text.len() > scan::LENGTH_MAX {
-        return refuse(JsonErrorKind::TooLong, scan::LENGTH_MAX);
+    if text.len() > plan::LENGTH_MAX {
+        return refuse(JsonErrorKind::TooLong, plan::LENGTH_MAX);
     }
     if text.starts_with("\u{feff}".as_bytes()) {
         return refuse(JsonErrorKind::ByteOrderMark, 0);
     }
-    let text = match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => return refuse(JsonErrorKind::NotUtf8, error.valid_up_to()),
-    };
-    let is_space = |character| matches!(character, ' ' | '\t' | '\n' | '\r');
-    let inner = text.trim_start_matches(is_space);
-    Ok((inner.trim_end_matches(is_space), text.len() - inner.len()))
+    if let Err(broken) = utf8::check(text) {
+        return refuse(JsonErrorKind::NotUtf8, broken.offset);
+    }
+    let inner = walk::skip_space(text);
+    let space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let behind = inner.iter().rev().take_while(space).count();
+    Ok((inner.get(..inner.len() - behind).unwrap_or_default(), text.len() - inner.len()))
 }

@@ -41,11 +41,8 @@ pub(super) fn take_number(text: &[u8]) -> Result<(Number, &[u8]), &[u8]> {
 /// Drops all leading digits.
 #[inline]
 fn skip_digits(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    while let [b'0'..=b'9', after @ ..] = rest {
-        rest = after;
-    }
-    rest
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.get(digits..).unwrap_or_default()
 }
 
 /// Drops all leading digits, of which there must be one.
@@ -82,12 +79,6 @@ pub(super) fn is_within_canonical_json(number: Number, text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     // No number begins with a needless zero, so that the longer one is the larger one.
     number == Number::Integer && (digits.len(), digits) <= (LARGEST.len(), LARGEST)
-}
-
-/// Whether a well-formed number has a value and is its own canonical form.
-#[inline]
-pub(super) fn is_canonical(number: Number, text: &[u8]) -> bool {
-    check_value(number, text).is_ok() && rewritten(number, text).is_none()
 }
 
 /// The canonical form of a number with a value, unless it is the text itself.

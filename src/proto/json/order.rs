@@ -13,27 +13,26 @@ pub(super) struct Named {
     current: u32,
     /// The offset of what follows that character.
     next: u32,
-    /// The offset of the opening quote of the name.
-    start: u32,
+    /// Which member it is, in the order of the text.
+    index: u32,
 }
 
 impl Named {
-    /// The member whose name's opening quote is at `start`.
-    pub(super) fn new(text: &str, start: u32) -> Self {
-        let mut member = Self { current: 0, next: start + 1, start };
+    /// The member of that index, whose name's opening quote is at `start`.
+    pub(super) fn new(text: &[u8], index: usize, start: u32) -> Self {
+        let mut member = Self { current: 0, next: start + 1, index: index as u32 };
         member.advance(text);
         member
     }
 
-    /// The offset of the opening quote of the name.
-    pub(super) fn start(self) -> u32 {
-        self.start
+    /// Which member it is, in the order of the text.
+    pub(super) fn index(self) -> usize {
+        self.index as usize
     }
 
     /// Reads one more character of the name, which has been scanned before.
-    fn advance(&mut self, text: &str) {
-        let next = self.next as usize;
-        let rest = text.as_bytes().get(next..).unwrap_or_default();
+    fn advance(&mut self, text: &[u8]) {
+        let rest = text.get(self.next as usize..).unwrap_or_default();
         let (character, length) = match rest {
             [b'"', ..] | [] => {
                 self.current = 0;
@@ -45,7 +44,9 @@ impl Named {
             },
             [ascii @ ..=0x7f, ..] => (char::from(*ascii), 1),
             _ => {
-                let character = text.get(next..).and_then(|rest| rest.chars().next());
+                // No character is longer.
+                let first = rest.get(..4).unwrap_or(rest).utf8_chunks().next();
+                let character = first.and_then(|valid| valid.valid().chars().next());
                 let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
                 (character, character.len_utf8())
             }
@@ -56,8 +57,8 @@ impl Named {
 }
 
 /// Sorts members by the code points of their decoded names. Where names are repeated, answers with
-/// the offset of the first repetition in the text.
-pub(super) fn sort(text: &str, members: &mut [Named]) -> Result<(), u32> {
+/// the first member in the text that repeats one.
+pub(super) fn sort(text: &[u8], members: &mut [Named]) -> Result<(), usize> {
     let mut repetition: Option<u32> = None;
     // `at..end` is sorted by the next character of names that are the same up to there; the ends of
     // the longer runs it is a part of wait in `outer`.
@@ -76,8 +77,8 @@ pub(super) fn sort(text: &str, members: &mut [Named]) -> Result<(), u32> {
         let length = run.iter().take_while(|member| member.current == current).count();
         let same = run.get_mut(..length).unwrap_or_default();
         if length == 1 || current == 0 {
-            same.sort_unstable_by_key(|member| member.start);
-            let second = same.get(1).map(|member| member.start);
+            same.sort_unstable_by_key(|member| member.index);
+            let second = same.get(1).map(|member| member.index);
             repetition = repetition.into_iter().chain(second).min();
             at += length;
             continue;
@@ -89,5 +90,5 @@ pub(super) fn sort(text: &str, members: &mut [Named]) -> Result<(), u32> {
             end = at + length;
         }
     }
-    repetition.map_or(Ok(()), Err)
+    repetition.map_or(Ok(()), |index| Err(index as usize))
 }

@@ -1,8 +1,9 @@
 //! Writes the canonical form of a part of an object.
 
-use super::emit::{self, Emitter, MemberPlace};
-use super::scan::Plan;
+use super::emit::Emitter;
+use super::plan::Plan;
 use super::string::write_string;
+use super::walk::{self, MemberPlace};
 use super::{RawMember, decoded_name};
 
 /// How much of a member is written.
@@ -86,7 +87,7 @@ fn write_members<F: FnMut(&[u8])>(
         match part(&name) {
             Part::Whole => {
                 emitter.put(separator);
-                emitter.write_from(member.name.start);
+                emitter.write(member.name.start..member.value.end);
             }
             Part::Members(members) if text.get(value) == Some(&b'{') => {
                 emitter.put(separator);
@@ -99,8 +100,8 @@ fn write_members<F: FnMut(&[u8])>(
         separator = b",";
     };
     match plan.members_at(open) {
-        Some(offsets) => offsets.filter_map(|at| emit::member_at(text, at)).for_each(write),
-        None => emit::members(text, open).for_each(write),
+        Some(offsets) => offsets.filter_map(|at| walk::member_at(text, at)).for_each(write),
+        None => walk::members(text, open).for_each(write),
     }
     emitter.put(if separator == b"{" { b"{}" } else { b"}" });
 }

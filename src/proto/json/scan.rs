@@ -1,318 +1,488 @@
-//! The strict scan: says what is wrong with a text and where, and for a sound one notes where its
-//! members are out of order.
+//! The scan: says what is wrong with a text and where, and for a sound one notes how it differs from its
+//! canonical form.
 //!
-//! One pass without recursion. It builds no tree: what remains is a [`Plan`], which for a text whose
-//! objects are all in order is empty, however much else has to be rewritten.
+//! Synapse and Dendrite send bodies as the canonical bytes they signed, so that there is nothing to note;
+//! this is the common case and decides what a request costs. One pass without recursion and without a
+//! tree: for a value that is behind nothing is kept but what has to be changed in it. Since the scan can go
+//! on where a text has ended so far, it can be made while the text still comes.
+//!
+//! Why a text without a note equals its canonical form: canonical JSON leaves one spelling for every
+//! value, and any other is noted. White space is; so is every escape but the canonical ones, which leave
+//! no other way to write the same characters (what needs no escape cannot be escaped, surrogates cannot
+//! appear at all); numbers are compared with what would be printed; the members of an object must have
+//! strictly increasing decoded names, which also rules out duplicates.
 
 use std::cmp::Ordering;
 
-use super::number::{check_value, take_number};
+use smallvec::SmallVec;
+
+use super::number::{self, check_value, take_number};
 use super::order::{self, Named};
-use super::string::{compare_names, take_string};
+use super::plan::{self, Plan};
+use super::string::{
+    Flaw, are_surely_ordered, compare_names, skip_canonical_escape, skip_plain, take_escape,
+};
+use super::walk::skip_space;
 use super::{JsonError, JsonErrorKind};
 use crate::proto::limits::JSON_DEPTH_MAX;
 
-/// Set in the last entry of an object in [`Plan::order`]. Offsets are below it: see [`LENGTH_MAX`].
-const LAST: u32 = 1 << 31;
+/// As many open containers as events have around anything in them, and some: they take no memory of their
+/// own.
+const LEVELS_INLINE: usize = 12;
 
-/// Longest text in bytes that the 31-bit offsets of a [`Plan`] can address.
-pub(super) const LENGTH_MAX: usize = LAST as usize;
+/// As many members as there are in the open objects of a transaction around anything, and some.
+const MEMBERS_INLINE: usize = 64;
 
-/// The objects whose members are not in canonical order, and the order they belong in.
-///
-/// Memory: an object out of order has at least two members and so 14 bytes of text with its
-/// separator, for which it takes 16 bytes here; each further member takes 4. While an object is open
-/// each of its members takes 4 bytes more, and while it is sorted another 12, against 8 bytes of text
-/// or more as soon as there are too many for shorter names. With what growing a vector costs (see
-/// [`reserve`]) that and the text stay below four times the text.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Sorted by where the objects open.
-    disordered: Vec<Disordered>,
-    /// Where the members of each such object begin, in canonical order, the last one marked.
-    order: Vec<u32>,
+/// The plan of a UTF-8 text that must be one JSON object, with no white space around it.
+pub(super) fn scan(text: &[u8]) -> Result<Plan, JsonError> {
+    let mut scan = Scan::new();
+    scan.advance(text)?;
+    let further = skip_space(text.get(scan.at..).unwrap_or_default());
+    if !further.is_empty() {
+        let offset = text.len() - further.len();
+        return Err(JsonError { kind: JsonErrorKind::TrailingData, offset });
+    }
+    if !text.starts_with(b"{") {
+        return Err(JsonError { kind: JsonErrorKind::NotAnObject, offset: 0 });
+    }
+    Ok(scan.notes.plan)
 }
 
-/// One object whose members are not in canonical order.
-#[derive(Clone, Copy, Debug)]
-struct Disordered {
-    /// The offset of its opening brace.
-    open: u32,
-    /// Where its members begin in [`Plan::order`].
-    first: u32,
+/// How far a text that may still grow has been scanned.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Where the next token begins, or a string goes on.
+    at: usize,
+    next: Next,
+    /// The innermost open container.
+    level: Option<Level>,
+    notes: Notes,
 }
 
-impl Plan {
-    /// The first object out of order that opens at `offset` or later.
-    pub(super) fn first_from(&self, offset: usize) -> usize {
-        self.disordered.partition_point(|object| (object.open as usize) < offset)
-    }
-
-    /// The members of the object that opens at `offset`, as an index for [`Plan::member`], if it is
-    /// the given object out of order.
-    pub(super) fn members_of(&self, object: usize, offset: usize) -> Option<usize> {
-        let object = self.disordered.get(object)?;
-        (object.open as usize == offset).then_some(object.first as usize)
-    }
-
-    /// Where the members of the object that opens at `open` begin, in canonical order, if it is out
-    /// of order.
-    pub(super) fn members_at(&self, open: usize) -> Option<impl Iterator<Item = usize>> {
-        let mut next = Some(self.members_of(self.first_from(open), open)?);
-        Some(std::iter::from_fn(move || {
-            let index = next?;
-            let (offset, is_last) = self.member(index)?;
-            next = (!is_last).then_some(index + 1);
-            Some(offset)
-        }))
-    }
-
-    /// Where a member begins, and whether it is the last of its object.
-    pub(super) fn member(&self, index: usize) -> Option<(usize, bool)> {
-        self.order.get(index).map(|entry| ((entry & !LAST) as usize, entry & LAST != 0))
-    }
-
-    /// Adds an object with its members in canonical order.
-    fn add(&mut self, open: u32, members: &[Named]) {
-        reserve(&mut self.disordered, 1);
-        self.disordered.push(Disordered { open, first: self.order.len() as u32 });
-        reserve(&mut self.order, members.len());
-        self.order.extend(members.iter().map(|member| member.start()));
-        if let Some(last) = self.order.last_mut() {
-            *last |= LAST;
-        }
-    }
-}
-
-/// Makes room for `additional` more, growing by a quarter: doubling could take more than the text.
-pub(super) fn reserve<T>(vector: &mut Vec<T>, additional: usize) {
-    if vector.capacity() - vector.len() < additional {
-        vector.reserve_exact(additional.max(vector.len() / 4).max(16));
-    }
+/// What must follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Value,
+    /// The rest of a string that is a value.
+    String,
+    /// The first value of an array, or its end.
+    FirstItem,
+    /// The first member of an object, or its end.
+    FirstName,
+    /// The name of a further member.
+    Name,
+    /// The end of a container, or a comma.
+    Behind,
 }
 
 /// An open container.
-#[derive(Clone, Copy)]
-enum Level {
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    kind: Kind,
+    /// The offset of its opening bracket.
+    open: u32,
+    /// Where its members begin in [`Notes::members`].
+    first: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Kind {
     Array,
-    Object {
-        /// The offset of its opening brace.
-        open: u32,
-        /// Where its members begin in [`Scanner::members`].
-        first: usize,
-        /// Whether the names seen so far are strictly increasing.
-        ordered: bool,
-    },
+    /// An object whose names are strictly increasing so far.
+    Object,
+    /// Any other.
+    DisorderedObject,
 }
 
-/// Scans a UTF-8 text that must be one JSON object, with no white space before it.
-pub(super) fn scan(text: &str) -> Result<Plan, JsonError> {
-    let mut scanner = Scanner {
-        text,
-        rest: text.as_bytes(),
-        outer: Vec::new(),
-        level: None,
-        members: Vec::new(),
-        sorting: Vec::new(),
-        plan: Plan::default(),
-    };
-    scanner.value()?;
-    scanner.skip_space();
-    if !scanner.rest.is_empty() {
-        return Err(scanner.error(JsonErrorKind::TrailingData));
-    }
-    if !text.starts_with('{') {
-        return Err(JsonError { kind: JsonErrorKind::NotAnObject, offset: 0 });
-    }
-    let mut plan = scanner.plan;
-    // Objects were added as they closed.
-    plan.disordered.sort_unstable_by_key(|object| object.open);
-    Ok(plan)
-}
-
-struct Scanner<'t> {
-    text: &'t str,
-    rest: &'t [u8],
-    /// The open containers around `level`.
-    outer: Vec<Level>,
-    level: Option<Level>,
-    /// The offsets of the opening quotes of the names of all open objects, outermost first.
-    members: Vec<u32>,
+/// What is kept of the text that has been scanned.
+#[derive(Debug)]
+struct Notes {
+    /// The open containers around the innermost one.
+    outer: SmallVec<[Level; LEVELS_INLINE]>,
+    /// The offsets of the opening quotes of the names of all open objects, outermost first; room for more
+    /// behind them.
+    members: SmallVec<[u32; MEMBERS_INLINE]>,
+    /// How many there are.
+    open_members: usize,
     /// Used anew for each object that is sorted.
     sorting: Vec<Named>,
     plan: Plan,
+    is_canonical: bool,
 }
 
-impl<'t> Scanner<'t> {
-    /// Scans one value and all it contains.
-    fn value(&mut self) -> Result<(), JsonError> {
-        loop {
-            self.skip_space();
-            if self.begin_value()? {
-                continue;
-            }
-            // A value has ended: containers end, until one goes on.
-            loop {
-                let Some(level) = self.level else {
-                    return Ok(());
-                };
-                self.skip_space();
-                match (level, self.rest) {
-                    (Level::Array, [b',', rest @ ..]) => {
-                        self.rest = rest;
-                        break;
+impl Scan {
+    /// Of a text that is yet to come.
+    pub(super) fn new() -> Self {
+        let notes = Notes {
+            outer: SmallVec::new(),
+            members: SmallVec::from_buf([0; MEMBERS_INLINE]),
+            open_members: 0,
+            sorting: Vec::new(),
+            plan: Plan::default(),
+            is_canonical: true,
+        };
+        Self { at: 0, next: Next::Value, level: None, notes }
+    }
+
+    /// Goes on with the same text, of which there may be more, to the end of the value that it is. Whether
+    /// it is UTF-8 is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong, which may be no more than that the rest has not come yet: the scan can go on.
+    pub(super) fn advance(&mut self, text: &[u8]) -> Result<(), JsonError> {
+        let rest = text.get(self.at..).unwrap_or_default();
+        let (next, level, last) = (self.next, self.level, self.notes.last_member());
+        let mut place = Place { text, rest, level, next, last, notes: &mut self.notes };
+        let result = place.take();
+        let Place { rest, level, next, .. } = place;
+        (self.at, self.level, self.next) = (text.len() - rest.len(), level, next);
+        result.map_err(|flaw| JsonError { kind: flaw.kind, offset: text.len() - flaw.at.len() })?;
+        self.notes.plan.finish();
+        Ok(())
+    }
+
+    /// How many bytes have been scanned.
+    pub(super) const fn scanned_bytes(&self) -> usize {
+        self.at
+    }
+
+    /// Whether nothing has been found to be different in canonical form.
+    pub(super) const fn is_canonical(&self) -> bool {
+        self.notes.is_canonical
+    }
+
+    /// How the text differs from its canonical form, once it has ended.
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.notes.plan
+    }
+
+    /// How much memory is taken by what is noted, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let Notes { outer, members, sorting, plan, .. } = &self.notes;
+        outer.capacity() * size_of::<Level>()
+            + members.capacity() * size_of::<u32>()
+            + sorting.capacity() * size_of::<Named>()
+            + plan.memory_bytes()
+    }
+}
+
+/// A place in a text that is being scanned.
+struct Place<'t, 'n> {
+    text: &'t [u8],
+    /// The end of the text, from the next token on.
+    rest: &'t [u8],
+    level: Option<Level>,
+    next: Next,
+    /// The last one of [`Notes::members`].
+    last: u32,
+    notes: &'n mut Notes,
+}
+
+impl<'t> Place<'t, '_> {
+    /// Takes token by token, to the end of the outermost value. What fails has taken nothing.
+    fn take(&mut self) -> Result<(), Flaw<'t>> {
+        'token: loop {
+            'value: {
+                match (self.next, self.rest) {
+                    (Next::Behind, _) => break 'value,
+                    (Next::String, _) => {
+                        self.take_string()?;
+                        break 'value;
                     }
-                    (Level::Object { .. }, [b',', rest @ ..]) => {
-                        self.rest = rest;
-                        self.skip_space();
-                        self.name()?;
-                        break;
+                    (Next::FirstItem, [b']', after @ ..])
+                    | (Next::FirstName, [b'}', after @ ..]) => {
+                        self.close(after);
+                        break 'value;
                     }
-                    (Level::Array, [b']', rest @ ..]) => self.close(rest),
-                    (Level::Object { open, first, ordered }, [b'}', rest @ ..]) => {
-                        self.close(rest);
-                        self.end_object(open, first, ordered)?;
+                    (Next::FirstName | Next::Name, [b'"', name @ ..]) => self.take_name(name)?,
+                    (Next::FirstItem, [byte, ..]) if !is_space(*byte) => self.next = Next::Value,
+                    (Next::FirstItem | Next::FirstName | Next::Name, _) => {
+                        self.take_space()?;
+                        continue 'token;
                     }
-                    _ => return Err(self.error(JsonErrorKind::Syntax)),
+                    (Next::Value, _) => {}
                 }
+                if self.take_begin()? {
+                    continue 'token;
+                }
+            }
+            self.next = Next::Behind;
+            if self.take_behind()? {
+                return Ok(());
             }
         }
     }
 
-    /// Takes a scalar or an empty container, or opens a container up to its first value, which is
-    /// answered with `true`.
-    fn begin_value(&mut self) -> Result<bool, JsonError> {
+    /// Takes a scalar, or what opens a container, which is answered with `true`; so is white space.
+    #[inline]
+    fn take_begin(&mut self) -> Result<bool, Flaw<'t>> {
         match self.rest {
-            [b'"', text @ ..] => self.rest = self.string(text)?,
-            [b'{', rest @ ..] => {
-                let open = self.offset() as u32;
-                self.open(rest, Level::Object { open, first: self.members.len(), ordered: true })?;
-                if let [b'}', rest @ ..] = self.rest {
-                    self.close(rest);
+            [b'"', after @ ..] => {
+                self.rest = skip_plain(after);
+                if let [b'"', after @ ..] = self.rest {
+                    self.rest = after;
                 } else {
-                    self.name()?;
-                    return Ok(true);
+                    self.next = Next::String;
+                    self.take_string()?;
                 }
             }
-            [b'[', rest @ ..] => {
-                self.open(rest, Level::Array)?;
-                if let [b']', rest @ ..] = self.rest {
-                    self.close(rest);
-                } else {
-                    return Ok(true);
-                }
+            [b'{', after @ ..] => {
+                self.open(after, Kind::Object, Next::FirstName)?;
+                return Ok(true);
             }
-            [b'-' | b'0'..=b'9', ..] => self.number()?,
-            [b't', ..] => self.literal(b"true")?,
-            [b'f', ..] => self.literal(b"false")?,
-            [b'n', ..] => self.literal(b"null")?,
-            _ => return Err(self.error(JsonErrorKind::Syntax)),
+            [b'[', after @ ..] => {
+                self.open(after, Kind::Array, Next::FirstItem)?;
+                return Ok(true);
+            }
+            [b'-' | b'0'..=b'9', ..] => self.take_number()?,
+            [b't', b'r', b'u', b'e', after @ ..]
+            | [b'n', b'u', b'l', b'l', after @ ..]
+            | [b'f', b'a', b'l', b's', b'e', after @ ..] => self.rest = after,
+            _ => {
+                self.take_space()?;
+                return Ok(true);
+            }
         }
         Ok(false)
     }
 
-    fn open(&mut self, rest: &'t [u8], level: Level) -> Result<(), JsonError> {
-        if self.outer.len() + usize::from(self.level.is_some()) >= JSON_DEPTH_MAX {
-            return Err(self.error(JsonErrorKind::TooDeep));
+    #[inline]
+    fn open(&mut self, after: &'t [u8], kind: Kind, next: Next) -> Result<(), Flaw<'t>> {
+        if self.notes.outer.len() + usize::from(self.level.is_some()) >= JSON_DEPTH_MAX {
+            return Err(self.flaw(JsonErrorKind::TooDeep));
         }
-        self.outer.extend(self.level.replace(level));
-        self.rest = rest;
-        self.skip_space();
-        Ok(())
-    }
-
-    fn close(&mut self, rest: &'t [u8]) {
-        self.level = self.outer.pop();
-        self.rest = rest;
-    }
-
-    /// Takes a member name and its colon.
-    fn name(&mut self) -> Result<(), JsonError> {
-        let [b'"', text @ ..] = self.rest else {
-            return Err(self.error(JsonErrorKind::Syntax));
-        };
-        let offset = self.offset() as u32;
-        let rest = self.string(text)?;
-        if let Some(Level::Object { first, ordered, .. }) = &mut self.level {
-            // Once out of order, members wait for the sort, which finds repetitions too.
-            if *ordered && let Some(last) = self.members.get(*first..).and_then(<[_]>::last) {
-                let last = self.text.as_bytes().get(*last as usize + 1..).unwrap_or_default();
-                match compare_names(last, text) {
-                    Ordering::Less => {}
-                    Ordering::Equal => return Err(self.error(JsonErrorKind::DuplicateKey)),
-                    Ordering::Greater => *ordered = false,
-                }
-            }
+        let (open, first) = (self.offset() as u32, self.notes.open_members as u32);
+        if let Some(around) = self.level.replace(Level { kind, open, first }) {
+            self.notes.outer.push(around);
         }
-        reserve(&mut self.members, 1);
-        self.members.push(offset);
-        self.rest = rest;
-        self.skip_space();
-        self.rest =
-            self.rest.strip_prefix(b":").ok_or_else(|| self.error(JsonErrorKind::Syntax))?;
-        Ok(())
-    }
-
-    /// Lets go of a closed object's members, noting their order when the text has another.
-    fn end_object(&mut self, open: u32, first: usize, ordered: bool) -> Result<(), JsonError> {
-        if !ordered {
-            let members = self.members.get(first..).unwrap_or_default();
-            self.sorting.clear();
-            reserve(&mut self.sorting, members.len());
-            self.sorting.extend(members.iter().map(|start| Named::new(self.text, *start)));
-            order::sort(self.text, &mut self.sorting).map_err(|offset| JsonError {
-                kind: JsonErrorKind::DuplicateKey,
-                offset: offset as usize,
-            })?;
-            self.plan.add(open, &self.sorting);
-        }
-        self.members.truncate(first);
-        Ok(())
-    }
-
-    fn string(&self, text: &'t [u8]) -> Result<&'t [u8], JsonError> {
-        take_string(text).map_err(|flaw| self.error_at(flaw.kind, flaw.at))
-    }
-
-    fn number(&mut self) -> Result<(), JsonError> {
-        let (number, rest) =
-            take_number(self.rest).map_err(|at| self.error_at(JsonErrorKind::Syntax, at))?;
-        let text = self.rest.get(..self.rest.len() - rest.len()).unwrap_or_default();
-        check_value(number, text).map_err(|kind| self.error(kind))?;
-        self.rest = rest;
-        Ok(())
-    }
-
-    fn literal(&mut self, literal: &[u8]) -> Result<(), JsonError> {
-        self.rest =
-            self.rest.strip_prefix(literal).ok_or_else(|| self.error(JsonErrorKind::Syntax))?;
+        self.rest = after;
+        self.next = next;
         Ok(())
     }
 
     #[inline]
-    fn skip_space(&mut self) {
-        self.rest = skip_space(self.rest);
+    fn close(&mut self, after: &'t [u8]) {
+        self.level = self.notes.outer.pop();
+        self.last = self.notes.last_member();
+        self.rest = after;
+    }
+
+    /// Takes what follows a value: containers end, until one goes on. Whether the outermost has ended.
+    #[inline]
+    fn take_behind(&mut self) -> Result<bool, Flaw<'t>> {
+        loop {
+            let Some(level) = self.level else { return Ok(true) };
+            match (level.kind, self.rest) {
+                (Kind::Array, [b',', after @ ..]) => {
+                    self.rest = after;
+                    self.next = Next::Value;
+                    return Ok(false);
+                }
+                (_, [b',', after @ ..]) => {
+                    self.rest = after;
+                    self.next = Next::Name;
+                    return Ok(false);
+                }
+                (Kind::Array, [b']', after @ ..]) => self.close(after),
+                (Kind::Object | Kind::DisorderedObject, [b'}', after @ ..]) => {
+                    if level.kind == Kind::DisorderedObject {
+                        self.reorder(level)?;
+                    }
+                    self.notes.open_members = level.first as usize;
+                    self.close(after);
+                }
+                _ => self.take_space()?,
+            }
+        }
+    }
+
+    /// Takes a member's name and its colon, given what follows the opening quote.
+    #[inline]
+    fn take_name(&mut self, name: &'t [u8]) -> Result<(), Flaw<'t>> {
+        let start = self.offset() as u32;
+        let after = match skip_plain(name) {
+            [b'"', b':', after @ ..] => after,
+            rest => self.take_unusual_name(rest)?,
+        };
+        if self.next == Next::Name {
+            let last = self.text.get(self.last as usize + 1..).unwrap_or_default();
+            if !are_surely_ordered(last, name) {
+                self.compare_names(last, name)?;
+            }
+        }
+        self.notes.add_member(start);
+        self.last = start;
+        self.rest = after;
+        self.next = Next::Value;
+        Ok(())
+    }
+
+    /// What follows the colon of a name with escapes in it or space behind it, given what follows the plain
+    /// part of the name. It is there as a whole, or not taken at all.
+    #[inline(never)]
+    fn take_unusual_name(&mut self, rest: &'t [u8]) -> Result<&'t [u8], Flaw<'t>> {
+        let (begin, spellings) = (self.rest, self.notes.plan.spellings());
+        self.rest = rest;
+        let result = self.take_string().and_then(|()| {
+            if self.rest.first().copied().is_some_and(is_space) {
+                self.take_space()?;
+            }
+            self.rest.strip_prefix(b":").ok_or(self.flaw(JsonErrorKind::Syntax))
+        });
+        self.rest = begin;
+        if result.is_err() {
+            self.notes.plan.keep_spellings(spellings);
+        }
+        result
+    }
+
+    /// Compares a further name with the one before it. Once they are out of order, members wait for the
+    /// sort, which finds repetitions too.
+    #[inline(never)]
+    fn compare_names(&mut self, last: &'t [u8], name: &'t [u8]) -> Result<(), Flaw<'t>> {
+        let Some(Level { kind: kind @ Kind::Object, .. }) = &mut self.level else { return Ok(()) };
+        match compare_names(last, name) {
+            Ordering::Less => {}
+            Ordering::Equal => return Err(self.flaw(JsonErrorKind::DuplicateKey)),
+            Ordering::Greater => {
+                *kind = Kind::DisorderedObject;
+                self.notes.is_canonical = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes in which order the members of an object belong, which ends here.
+    #[inline(never)]
+    fn reorder(&mut self, object: Level) -> Result<(), Flaw<'t>> {
+        let (text, close) = (self.text, self.offset());
+        let Notes { members, open_members, sorting, plan, .. } = &mut *self.notes;
+        let members = members.get(object.first as usize..*open_members).unwrap_or_default();
+        sorting.clear();
+        plan::reserve(sorting, members.len());
+        let named = |(index, start): (usize, &u32)| Named::new(text, index, *start);
+        sorting.extend(members.iter().enumerate().map(named));
+        if let Err(repetition) = order::sort(text, sorting) {
+            let start = members.get(repetition).map_or(close, |start| *start as usize);
+            let at = text.get(start..).unwrap_or_default();
+            return Err(Flaw { kind: JsonErrorKind::DuplicateKey, at });
+        }
+        let place = |member: &Named| {
+            let start = |index| members.get(index).map(|start| *start as usize);
+            let index = member.index();
+            let end = match start(index + 1) {
+                Some(next) => end_before(text, end_before(text, next).saturating_sub(1)),
+                None => end_before(text, close),
+            };
+            start(index).unwrap_or(end)..end
+        };
+        plan.add(object.open as usize..close, sorting.iter().map(place));
+        Ok(())
+    }
+
+    /// Takes what there is of a string, given what follows its opening quote or an earlier part of it.
+    #[inline(never)]
+    fn take_string(&mut self) -> Result<(), Flaw<'t>> {
+        loop {
+            self.rest = skip_plain(self.rest);
+            match self.rest {
+                [b'"', after @ ..] => {
+                    self.rest = after;
+                    return Ok(());
+                }
+                [b'\\', escape @ ..] => {
+                    let after = if let Some(after) = skip_canonical_escape(escape) {
+                        after
+                    } else {
+                        let (_, after) =
+                            take_escape(escape).map_err(|error| error.flaw(self.rest))?;
+                        self.note_spelling();
+                        after
+                    };
+                    self.rest = after;
+                }
+                _ => return Err(self.flaw(JsonErrorKind::Syntax)),
+            }
+        }
+    }
+
+    #[inline]
+    fn take_number(&mut self) -> Result<(), Flaw<'t>> {
+        let syntax = |at| Flaw { kind: JsonErrorKind::Syntax, at };
+        let (number, after) = take_number(self.rest).map_err(syntax)?;
+        let text = self.rest.get(..self.rest.len() - after.len()).unwrap_or_default();
+        check_value(number, text).map_err(|kind| self.flaw(kind))?;
+        // More of it might come.
+        if after.is_empty() && self.level.is_some() {
+            return Err(syntax(after));
+        }
+        if number::rewritten(number, text).is_some() {
+            self.note_spelling();
+        }
+        self.rest = after;
+        Ok(())
+    }
+
+    /// Takes white space, of which there must be some.
+    #[inline(never)]
+    fn take_space(&mut self) -> Result<(), Flaw<'t>> {
+        let after = skip_space(self.rest);
+        if after.len() == self.rest.len() {
+            return Err(self.flaw(JsonErrorKind::Syntax));
+        }
+        self.note_spelling();
+        self.rest = after;
+        Ok(())
+    }
+
+    /// Notes that what follows is spelt in another way.
+    fn note_spelling(&mut self) {
+        self.notes.plan.respell(self.offset());
+        self.notes.is_canonical = false;
     }
 
     fn offset(&self) -> usize {
         self.text.len() - self.rest.len()
     }
 
-    fn error(&self, kind: JsonErrorKind) -> JsonError {
-        self.error_at(kind, self.rest)
-    }
-
-    fn error_at(&self, kind: JsonErrorKind, rest: &[u8]) -> JsonError {
-        JsonError { kind, offset: self.text.len() - rest.len() }
+    fn flaw(&self, kind: JsonErrorKind) -> Flaw<'t> {
+        Flaw { kind, at: self.rest }
     }
 }
 
-/// What is left of `text` behind leading JSON white space.
-#[inline]
-pub(super) fn skip_space(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = rest {
-        rest = after;
+impl Notes {
+    #[inline]
+    fn add_member(&mut self, start: u32) {
+        match self.members.get_mut(self.open_members) {
+            Some(place) => *place = start,
+            None => self.push_member(start),
+        }
+        self.open_members += 1;
     }
-    rest
+
+    #[inline(never)]
+    fn push_member(&mut self, start: u32) {
+        if self.members.len() == self.members.capacity() {
+            self.members.reserve_exact(plan::growth(self.members.len(), 1));
+        }
+        self.members.push(start);
+    }
+
+    /// The last member of the innermost open object that has one.
+    #[inline]
+    fn last_member(&self) -> u32 {
+        let last = self.open_members.checked_sub(1);
+        last.and_then(|last| self.members.get(last)).copied().unwrap_or_default()
+    }
+}
+
+/// Where what stands before `offset` ends, but for white space.
+#[inline]
+fn end_before(text: &[u8], offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().trim_ascii_end().len()
+}
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

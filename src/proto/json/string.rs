@@ -90,6 +90,16 @@ pub(super) enum EscapeError<'a> {
     LoneSurrogate,
 }
 
+impl<'a> EscapeError<'a> {
+    /// The same as a flaw of the text, given the text from the backslash on.
+    pub(super) fn flaw(self, escape: &'a [u8]) -> Flaw<'a> {
+        match self {
+            Self::Syntax(at) => Flaw { kind: JsonErrorKind::Syntax, at },
+            Self::LoneSurrogate => Flaw { kind: JsonErrorKind::LoneSurrogate, at: escape },
+        }
+    }
+}
+
 /// Reads one escape (both halves of a surrogate pair), given what follows its backslash.
 pub(super) fn take_escape(text: &[u8]) -> Result<(char, &[u8]), EscapeError<'_>> {
     let Some((letter, rest)) = text.split_first() else {
@@ -143,33 +153,12 @@ fn take_four_digits(text: &[u8]) -> Result<(u16, &[u8]), EscapeError<'_>> {
     Ok((unit, rest))
 }
 
-/// What is wrong with a string.
+/// What is wrong with a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flaw<'a> {
     pub(super) kind: JsonErrorKind,
     /// The rest of the text from there on.
     pub(super) at: &'a [u8],
-}
-
-/// Reads a string strictly, given what follows its opening quote. Returns what follows its closing
-/// quote.
-pub(super) fn take_string(text: &[u8]) -> Result<&[u8], Flaw<'_>> {
-    let mut rest = skip_plain(text);
-    loop {
-        match rest {
-            [b'"', after @ ..] => return Ok(after),
-            [b'\\', after @ ..] => match take_escape(after) {
-                Ok((_, after)) => rest = skip_plain(after),
-                Err(EscapeError::Syntax(at)) => {
-                    return Err(Flaw { kind: JsonErrorKind::Syntax, at });
-                }
-                Err(EscapeError::LoneSurrogate) => {
-                    return Err(Flaw { kind: JsonErrorKind::LoneSurrogate, at: rest });
-                }
-            },
-            _ => return Err(Flaw { kind: JsonErrorKind::Syntax, at: rest }),
-        }
-    }
 }
 
 /// What follows the closing quote of a string that has been read before, given what follows its
@@ -246,6 +235,27 @@ pub(super) fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
             ([x, ..], [y, ..]) => return x.cmp(y),
         }
     }
+}
+
+/// Whether the name `a` comes before the name `b`, each given as above. Most names are told apart by their
+/// first bytes, and of those without escapes before the difference this is enough; else it is not certain.
+#[inline]
+pub(super) fn are_surely_ordered(a: &[u8], b: &[u8]) -> bool {
+    let (Some((a, _)), Some((b, _))) = (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+    else {
+        return false;
+    };
+    // Of letters, one is enough.
+    if a.first() < b.first() && a.first() > Some(&b'\\') {
+        return true;
+    }
+    let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
+    let shift = (a ^ b).trailing_zeros() & !7;
+    // The same on both sides up to the difference: what is special there ends both names or needs decoding.
+    let special = special_bytes(a).trailing_zeros();
+    let (a, b) = ((a >> (shift & 63)) as u8, (b >> (shift & 63)) as u8);
+    // A closing quote sorts as it is before all characters but space and exclamation mark.
+    special >= shift && a < b && a > b'!' && a != b'\\' && b != b'\\'
 }
 
 /// Compares the escape that `a` begins with to the plain character that `b` begins with: what is

@@ -1,34 +1,21 @@
-//! Tests of both paths. What only the slow path sees is also run through it alone, so that neither
-//! hides behind the other.
+//! Tests of texts by hand, and of others in the modules below. Each is also read piece by piece.
 
-mod growing;
+pub(super) mod growing;
 mod parts;
 mod properties;
 mod vectors;
 
 use super::*;
 
-/// The canonical text of a value that must be accepted, from the slow path, after making sure that
-/// the fast path agrees.
+/// The canonical text of a value that must be accepted.
 fn canonical(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
-    let slow = slow(text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
-    let object = Object::scan(text).unwrap();
-    assert_eq!(collect(|mut sink| object.write_canonical(&mut sink)), slow);
-    assert_eq!(object.is_canonical(), slow == text, "{text:?}");
+    let object = Object::scan(text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+    let canonical = collect(|mut sink| object.write_canonical(&mut sink));
+    assert_eq!(object.is_canonical(), canonical == text, "{text:?}");
+    assert_eq!(object.canonical_bytes(), canonical.len());
     growing::check(text);
-    String::from_utf8(slow).unwrap()
-}
-
-/// The canonical text by the strict scan and the emitter, whether or not the text is canonical.
-fn slow(text: &[u8]) -> Result<Vec<u8>, JsonError> {
-    let object = scan_slowly(text)?;
-    Ok(collect(|mut sink| object.write_canonical(&mut sink)))
-}
-
-fn scan_slowly(text: &[u8]) -> Result<Object<'_>, JsonError> {
-    let (object, _) = trim(text)?;
-    Ok(Object { text: object.as_bytes(), padded: true, plan: Some(scan::scan(object)?) })
+    String::from_utf8(canonical).unwrap()
 }
 
 fn collect(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<u8> {
@@ -37,7 +24,7 @@ fn collect(write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<u8> {
     bytes
 }
 
-/// Why a text is refused, by both paths.
+/// Why a text is refused.
 fn refusal(text: impl AsRef<[u8]>) -> (JsonErrorKind, usize) {
     let text = text.as_ref();
     let error = Object::scan(text).map(|_| ()).unwrap_err();
@@ -46,11 +33,9 @@ fn refusal(text: impl AsRef<[u8]>) -> (JsonErrorKind, usize) {
 }
 
 fn without(text: &str, omitted: &[&str]) -> String {
-    let slow = scan_slowly(text.as_bytes()).unwrap();
-    let slow = collect(|mut sink| slow.write_canonical_without(omitted, &mut sink));
     let object = Object::scan(text.as_bytes()).unwrap();
-    assert_eq!(collect(|mut sink| object.write_canonical_without(omitted, &mut sink)), slow);
-    String::from_utf8(slow).unwrap()
+    String::from_utf8(collect(|mut sink| object.write_canonical_without(omitted, &mut sink)))
+        .unwrap()
 }
 
 fn string(text: &str) -> String {
@@ -280,7 +265,7 @@ fn what_is_noted_of_a_text_grows_by_a_quarter() {
     let (mut noted, mut moves) = (Vec::new(), 0);
     for number in 0..100_000_u32 {
         let before = noted.capacity();
-        scan::reserve(&mut noted, 1);
+        plan::reserve(&mut noted, 1);
         moves += u32::from(noted.capacity() != before);
         assert!(noted.capacity() - noted.len() <= 16.max(noted.len() / 4), "{number}");
         noted.push(number);
@@ -425,8 +410,8 @@ fn many_names_with_long_common_parts_are_sorted() {
 
 #[test]
 fn every_offset_fits_beside_its_mark() {
-    const { assert!(scan::LENGTH_MAX > crate::proto::limits::BODY_BYTES_MAX) };
-    const { assert!(scan::LENGTH_MAX <= 1 << 31) };
+    const { assert!(plan::LENGTH_MAX > crate::proto::limits::BODY_BYTES_MAX) };
+    const { assert!(plan::LENGTH_MAX <= 1 << 31) };
 }
 
 #[test]
@@ -439,5 +424,27 @@ fn a_byte_that_ends_plain_text_is_found_wherever_it_stands() {
             let rest = if is_special { &text[place..] } else { &[] };
             assert_eq!(string::skip_plain(&text), rest, "{byte} at {place} of {length}");
         }
+    }
+}
+
+#[test]
+fn names_that_are_surely_ordered_are() {
+    let characters = ["", " ", "!", "#", "a", "b", "\\n", "\\u0061", "]", "é"];
+    let names: Vec<String> = characters
+        .iter()
+        .flat_map(|a| characters.iter().flat_map(move |b| characters.map(|c| [*a, *b, c].concat())))
+        .map(|name| format!("{name}\":null,"))
+        .collect();
+    for (a, b) in names.iter().flat_map(|a| names.iter().map(move |b| (a.as_bytes(), b.as_bytes())))
+    {
+        for [a, b] in [[a, b], [&[b"same", a].concat(), &[b"same", b].concat()]] {
+            let order = string::compare_names(a, b);
+            assert!(!string::are_surely_ordered(a, b) || order.is_lt(), "{a:?} {b:?}");
+        }
+    }
+    for [a, b] in [["auth_events", "content"], ["origin", "origin_server_ts"], ["e", "edus"]] {
+        let [a, b] = [a, b].map(|name| format!("{name}\":null,"));
+        assert!(string::are_surely_ordered(a.as_bytes(), b.as_bytes()), "{a} {b}");
+        assert!(!string::are_surely_ordered(b.as_bytes(), a.as_bytes()), "{a} {b}");
     }
 }

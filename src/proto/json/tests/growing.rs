@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::super::canonical::{CanonicalScan, Progress};
 use super::*;
 
 /// Lengths of pieces; all there is in one is the last.
@@ -28,44 +27,13 @@ fn has_long_token(text: &[u8]) -> bool {
     text.split(|byte| b"\":,[]{}".contains(byte)).any(|part| part.len() >= 4_000)
 }
 
-fn grown(text: &[u8], length: usize) -> GrowingText {
+pub(in super::super) fn grown(text: &[u8], length: usize) -> GrowingText {
     let mut grown = GrowingText::scanned(1);
     for piece in text.chunks(length) {
         grown.push(Bytes::copy_from_slice(piece), text.len());
     }
     grown.end();
     grown
-}
-
-#[test]
-fn what_is_not_canonical_is_found_on_the_way() {
-    let long = "x".repeat(5_000);
-    for text in [
-        format!(r#"{{ "a":1,"b":"{long}"#),
-        format!(r#"{{"b":1,"a":"{long}"#),
-        format!(r#"{{"a":01,"b":"{long}"#),
-        format!(r#"{{"a":"\/{long}"#),
-        format!(r#"{{"a":"\u0041{long}"#),
-        format!("{{\"a\":\"\n{long}"),
-        format!(r#"[1,2,"{long}"#),
-        format!(r#"{{"a":1}}{long}"#),
-        format!(r#"{{"a":tru,"b":"{long}"#),
-    ] {
-        let mut scan = CanonicalScan::new();
-        assert_eq!(scan.advance(text.as_bytes()), Progress::Not, "{text}");
-    }
-}
-
-#[test]
-fn what_may_yet_be_canonical_is_gone_on_with() {
-    let text = r#"{"a":[true,{"b":"\u0001é"},-12],"c":null}"#.as_bytes();
-    let mut scan = CanonicalScan::new();
-    for end in 0..text.len() {
-        assert_eq!(scan.advance(&text[..end]), Progress::Partly, "{end}");
-    }
-    assert_eq!(scan.advance(text), Progress::Whole);
-    assert_eq!(scan.advance(text), Progress::Whole, "nothing has come");
-    assert_eq!(scan.advance(&[text, b" "].concat()), Progress::Not);
 }
 
 #[test]
@@ -94,11 +62,4 @@ fn an_end_that_was_not_told_changes_no_verdict() {
     grown.push(Bytes::from_static(b"{\"b\":1, \"a\":2}"), 0);
     assert!(grown.may_be_canonical(), "nobody has looked");
     assert!(!grown.object().unwrap().is_canonical());
-}
-
-#[test]
-fn names_out_of_order_are_found_however_little_follows() {
-    let mut scan = CanonicalScan::new();
-    assert_eq!(scan.advance(br#"{"b":1,"a":2"#), Progress::Not);
-    assert_eq!(scan.advance(br#"{"b":1,"a":2}"#), Progress::Not);
 }

@@ -209,8 +209,7 @@ proptest! {
         prop_assert_eq!(&canonical(&printed), &printed);
     }
 
-    /// Whatever a damaged byte makes of a text: nothing panics, both paths agree, and what is
-    /// accepted has the value that serde_json reads.
+    /// Whatever a damaged byte makes of a text: nothing panics, and what is accepted has the value that serde_json reads.
     #[test]
     fn damage_is_refused_or_read_alike(
         value in object(), seed: u64, place: prop::sample::Index, byte: u8, sorted: bool,
@@ -221,17 +220,15 @@ proptest! {
         let kinds = *b"{}[]:,\"\\ u0-.e";
         text[index] = *kinds.get(usize::from(byte)).unwrap_or(&byte);
         growing::check(&text);
-        match (Object::scan(&text), slow(&text)) {
-            (Ok(object), Ok(slow)) => {
-                let fast = collect(|mut sink| object.write_canonical(&mut sink));
-                prop_assert_eq!(&fast, &slow);
-                prop_assert_eq!(object.is_canonical(), fast == text);
-                prop_assert!(Object::scan(&fast).unwrap().is_canonical());
+        match Object::scan(&text) {
+            Ok(object) => {
+                let written = collect(|mut sink| object.write_canonical(&mut sink));
+                prop_assert_eq!(object.is_canonical(), written == text);
+                prop_assert!(Object::scan(&written).unwrap().is_canonical());
                 let value = |text: &[u8]| without_floats(serde_json::from_slice(text).unwrap());
-                prop_assert_eq!(value(&text), value(&fast));
+                prop_assert_eq!(value(&text), value(&written));
             }
-            (Err(error), Err(_)) => prop_assert!(error.offset <= text.len()),
-            (fast, slow) => prop_assert!(false, "{:?} {:?}", fast.map(|_| ()), slow),
+            Err(error) => prop_assert!(error.offset <= text.len()),
         }
     }
 

@@ -58,8 +58,11 @@ fn r94_msc4458_cases() {
         let name = case["name"].as_str().unwrap();
         let input = BASE64_STANDARD.decode(case["input_b64"].as_str().unwrap()).unwrap();
         let wrapped = [b"{\"a\":", &input[..], b"}"].concat();
-        let outcome = match slow(&wrapped) {
-            Ok(text) => String::from_utf8(text[5..text.len() - 1].to_vec()).unwrap(),
+        let outcome = match Object::scan(&wrapped) {
+            Ok(_) => {
+                let text = canonical(&wrapped);
+                text.strip_prefix("{\"a\":").unwrap().strip_suffix('}').unwrap().to_owned()
+            }
             Err(_) => "REJECT".to_owned(),
         };
         let acceptable = match name {
@@ -98,7 +101,6 @@ fn json_test_suite_what_must_be_accepted() {
             assert_eq!(refusal(&wrapped).0, JsonErrorKind::DuplicateKey, "{name}");
             continue;
         }
-        assert!(slow(&wrapped).is_ok(), "{name}");
         let inner = canonical(&wrapped);
         let inner = inner.strip_prefix("{\"a\":").unwrap().strip_suffix('}').unwrap();
         match Object::scan(&text) {
