@@ -228,6 +228,10 @@ fn r33_a_body_is_json_whatever_its_type_unless_that_is_read_another_way() {
         "application/x-www-form-urlencoded",
         "application/json; charset=utf-16",
         "application/json; charset=utf-8; charset=utf-7",
+        // In whatever case.
+        "Multipart/Form-Data; boundary=x",
+        "Application/X-WWW-Form-Urlencoded",
+        "application/json; Charset=utf-16",
         "application/json, multipart/form-data",
     ] {
         assert_eq!(put(&[odd]), Err(Rejection::ContentEncoding), "{odd}");
