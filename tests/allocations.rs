@@ -52,6 +52,34 @@ fn any_other_body_costs_a_few_allocations_and_at_most_three_times_its_size() {
     }
 }
 
+/// What takes most beside the text: names as short as they can be, objects out of order and much in a
+/// spelling of its own, all of which is noted.
+#[test]
+fn the_worst_body_costs_less_than_six_times_its_size() {
+    let letters: Vec<char> = ('0'..='~').filter(|letter| *letter != '\\').collect();
+    let short_names = (0..20_000).rev().map(|n: usize| {
+        let name: String =
+            [n / 6_084, n / 78 % 78, n % 78].map(|digit| letters[digit]).iter().collect();
+        format!(r#""{name}":0"#)
+    });
+    let bodies = [
+        format!("{{{}}}", short_names.collect::<Vec<_>>().join(",")),
+        format!(r#"{{"a":[0{}]}}"#, " , 0".repeat(20_000)),
+        format!(r#"{{"a":[0{}]}}"#, r#",{"b":0,"a":0}"#.repeat(10_000)),
+        format!(r#"{{"a":[0{}]}}"#, r#", { "b" : 0 , "a" : 0 }"#.repeat(10_000)),
+        format!(r#"{{"a":"{}"}}"#, r"\/".repeat(50_000)),
+    ];
+    for body in bodies {
+        let all = body.len() as u64 + cost(body.as_bytes()).bytes_max;
+        assert!(
+            all < 5 * body.len() as u64,
+            "{all} bytes for {}: {}",
+            body.len(),
+            body.chars().take(30).collect::<String>()
+        );
+    }
+}
+
 /// One object with members in reverse order: the worst case of sorting.
 fn unsorted(members: usize) -> Vec<u8> {
     let members: Vec<String> = (0..members).rev().map(|n| format!(r#""{n:06}":0"#)).collect();

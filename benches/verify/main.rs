@@ -6,7 +6,7 @@
 //! `cargo bench --bench verify` takes the time of both in turns within one process. With `-- count` both
 //! are run under valgrind instead, and their instructions are counted: that figure is the same each time.
 //! `-- count --check` fails if a goal is missed by more than a few per cent. `--write` puts the table into
-//! `benches/RESULTS.md`, `-- 5` takes five times as many rounds.
+//! `benches/RESULTS.md`, and a picture of the times into `benches/verdict.svg`; `-- 5` takes five times as many rounds.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@
 
 mod contenders;
 mod count;
+mod plot;
 #[path = "../common/results.rs"]
 mod results;
 mod time;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::contenders::{Contender, House, PIECE_BYTES};
-use crate::results;
 use crate::workload::{KINDS, Kind, Wire};
+use crate::{plot, results};
 
 /// How long one contender runs in a round, in nanoseconds.
 const SLICE_NS: f64 = 2e6;
@@ -85,25 +85,41 @@ fn measure(house: &House, get: &House, rounds: usize) -> [Vec<f64>; 5] {
     measured
 }
 
-fn line(kind: &Kind, measured: &[Vec<f64>; 5]) -> String {
-    let ratio = |part: Part, of: Part| {
-        let pairs = measured[part as usize].iter().zip(&measured[of as usize]);
-        quantile(&pairs.map(|(part, of)| part / of).collect::<Vec<_>>(), 50)
-    };
+/// Of one kind of request, multiples of the floor and, for the end, of the floor of a GET.
+pub struct Ratios {
+    pub name: &'static str,
+    pub gate: f64,
+    pub hot: f64,
+    last: f64,
+}
+
+impl Ratios {
+    fn of(kind: &Kind, measured: &[Vec<f64>; 5]) -> Self {
+        let ratio = |part: Part, of: Part| {
+            let pairs = measured[part as usize].iter().zip(&measured[of as usize]);
+            quantile(&pairs.map(|(part, of)| part / of).collect::<Vec<_>>(), 50)
+        };
+        Self {
+            name: kind.name,
+            gate: ratio(Part::Gate, Part::Floor),
+            hot: ratio(Part::Hot, Part::Floor),
+            last: ratio(Part::Last, Part::FloorOfGet),
+        }
+    }
+}
+
+fn line(kind: &Kind, measured: &[Vec<f64>; 5], ratios: &Ratios) -> String {
     let us = |part: Part| quantile(&measured[part as usize], 10) / 1_000.0;
     let mark = |misses: bool| if misses { " !" } else { "" };
-    let gate = ratio(Part::Gate, Part::Floor);
-    let hot = ratio(Part::Hot, Part::Floor);
-    let last = ratio(Part::Last, Part::FloorOfGet);
-    let is_late = kind.wire == Wire::Canonical && last > LAST_GOAL;
+    let Ratios { name, gate, hot, last } = ratios;
+    let is_late = kind.wire == Wire::Canonical && *last > LAST_GOAL;
     format!(
-        "| {} | {:.1} | {:.1} | {gate:.3}{} | {:.2} | {hot:.3}{} | {:.1} | {last:.2}{} |",
-        kind.name,
+        "| {name} | {:.1} | {:.1} | {gate:.3}{} | {:.2} | {hot:.3}{} | {:.1} | {last:.2}{} |",
         us(Part::Floor),
         us(Part::Gate),
-        mark(gate > kind.time_goal),
+        mark(*gate > kind.time_goal),
         kind.time_goal,
-        mark(kind.bytes <= 2_000 && hot > HOT_GOAL),
+        mark(kind.bytes <= 2_000 && *hot > HOT_GOAL),
         us(Part::Last),
         mark(is_late),
     )
@@ -115,12 +131,16 @@ pub fn report(times: usize, write: bool) {
          byte, us | of the GET's floor |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     let get = House::new(&KINDS[0]);
+    let mut rows = Vec::new();
     for kind in &KINDS {
         // The largest take milliseconds.
         let rounds = if kind.bytes > 1_000_000 { ROUNDS / 4 } else { ROUNDS } * times;
-        let line = line(kind, &measure(&House::new(kind), &get, rounds));
+        let measured = measure(&House::new(kind), &get, rounds);
+        let ratios = Ratios::of(kind, &measured);
+        let line = line(kind, &measured, &ratios);
         println!("{line}");
         writeln!(table, "{line}").unwrap();
+        rows.push(ratios);
     }
     let head = format!(
         "## Time of a verdict\n\n`cargo bench --bench verify -- --write`: {}. One request from its head to \
@@ -134,5 +154,6 @@ pub fn report(times: usize, write: bool) {
     );
     if write {
         results::write("time", &(head + &table));
+        plot::write(&rows);
     }
 }

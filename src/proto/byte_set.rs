@@ -2,6 +2,12 @@
 
 pub(super) struct ByteSet([bool; 256]);
 
+/// What stands for itself in the value of a header's parameter without quotes: printable ASCII but for comma,
+/// quote and backslash.
+pub(super) static PLAIN: ByteSet = ByteSet::of(
+    b"!#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
+);
+
 impl ByteSet {
     /// The set of these bytes.
     #[allow(clippy::indexing_slicing, reason = "when it is compiled, and no byte is beyond 256")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::byte_set::PLAIN;
 use super::limits::KEY_ID_BYTES_MAX;
 
 /// A signing key's ID, `<algorithm>:<version>`; read liberally, compared byte for byte.
@@ -30,13 +31,12 @@ impl KeyId {
     /// and space, at most `KEY_ID_BYTES_MAX` bytes. The spec's `[a-zA-Z0-9_]` for the version is not
     /// asked for: versions such as `i+b2` are in use.
     pub fn parse(text: &str) -> Result<Self, KeyIdError> {
-        let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b'\\');
         match text.bytes().position(|byte| byte == b':') {
             Some(algorithm_bytes)
                 if algorithm_bytes > 0
                     && algorithm_bytes + 1 < text.len()
                     && text.len() <= KEY_ID_BYTES_MAX
-                    && text.bytes().all(allowed) =>
+                    && PLAIN.leading(text.as_bytes()) == text.len() =>
             {
                 Ok(Self(text.into()))
             }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::byte_set::ByteSet;
+use super::byte_set::{ByteSet, PLAIN};
 use super::ed25519::Signature;
 use super::limits::{X_MATRIX_BYTES_MAX, X_MATRIX_PARAMETERS_MAX};
 use super::server_name::ServerNameError;
@@ -311,12 +311,7 @@ static BLANK: ByteSet = ByteSet::of(b" ");
 /// White space between parameters.
 static SPACE: ByteSet = ByteSet::of(b" \t");
 
-/// What stands for itself in a value without quotes: printable ASCII but for comma, quote and backslash.
-static PLAIN: ByteSet = ByteSet::of(
-    b"!#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
-);
-
-/// The same in quotes.
+/// What stands for itself in quotes.
 static PLAIN_OR_SPACE: ByteSet = ByteSet::of(
     b" !#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
 );

@@ -14,7 +14,7 @@ pub(super) const LENGTH_MAX: usize = LAST as usize;
 /// for which it takes 28 bytes here; each further member takes 8, and what is spelt in another way 4, of
 /// which there can be one for every two bytes. While an object is open each of its members takes 4 bytes
 /// more, and while it is sorted another 12, against 8 bytes of text or more as soon as there are too many
-/// for shorter names. With what growing a vector costs (see [`growth`]) that and the text stay below five
+/// for shorter names. With what growing a vector costs (see [`growth`]) that and the text stay below six
 /// times the text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
