@@ -229,6 +229,8 @@ fn errors_tell_the_byte() {
         (r#"{"a":[1,]}"#, 8),
         (r#"{"a":[1}"#, 7),
         (r#"{"a":{]}"#, 6),
+        (r#"{"a":1]"#, 6),
+        (r#"{"a":[1}}"#, 7),
         (r#"{"a":"\u00g0"}"#, 10),
         (r#"{"a":"\'"}"#, 7),
         (r#"{'a':1}"#, 1),
@@ -240,6 +242,19 @@ fn errors_tell_the_byte() {
     }
     let error = Object::scan(b"{\"a\":1,\"a\":2}").unwrap_err();
     assert_eq!(error.to_string(), "a member name is repeated within one object at byte 7");
+}
+
+#[test]
+fn a_literal_has_no_other_letter() {
+    for literal in ["true", "null", "false"] {
+        for (at, letter) in literal.char_indices() {
+            for other in [letter.to_ascii_uppercase(), 'x', '"', '}'] {
+                let mut wrong = literal.to_owned();
+                wrong.replace_range(at..=at, &other.to_string());
+                assert!(Object::scan(format!("{{\"a\":{wrong}}}").as_bytes()).is_err(), "{wrong}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn r17_a_repeated_parameter_is_refused_even_an_unknown_one() {
         "X-Matrix origin=a.b,key=k:1,sig=AA,key=k:2",
         "X-Matrix origin=a.b,key=k:1,sig=AA,Sig=AB",
         "X-Matrix origin=a.b,key=k:1,sig=AA,foo=1,foo=2",
+        "X-Matrix origin=a.b,key=k:1,sig=AA,foo=1,FOO=2",
     ] {
         let error = parse(value).unwrap_err();
         assert!(matches!(error, XMatrixError::DuplicateParameter { .. }), "{value}");
