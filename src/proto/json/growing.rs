@@ -170,6 +170,7 @@ impl GrowingText {
 
 #[cfg(test)]
 mod tests {
+    use super::super::JsonErrorKind;
     use super::super::tests::growing::grown;
     use super::*;
 
@@ -291,6 +292,30 @@ mod tests {
             assert_eq!(grown.scan.is_some(), text.len() < 200_000);
             let whole = Object::scan(text.as_bytes()).unwrap();
             assert_eq!(written(&grown.object().unwrap()), written(&whole));
+        }
+    }
+
+    #[test]
+    fn of_much_that_comes_at_once_no_more_is_noted() {
+        for (begin, further) in [(r#"{"b":[0"#, ", 0"), (r#"{"b":[0"#, r#",{"b":0,"a":0}"#)] {
+            let grown = begun(&format!("{begin}{}", further.repeat(100_000)));
+            let noted = grown.scan.as_ref().unwrap().scan.memory_bytes();
+            assert!(noted <= 65_536, "{noted}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_ended_is_no_object() {
+        for text in ["{", r#"{"a":1"#, r#"{"a":""#, r#"{"a":{}"#] {
+            assert_eq!(begun(text).object().unwrap_err().kind, JsonErrorKind::Syntax, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_there_as_a_whole_is_waited_for() {
+        let [name, number] = ["x", "1"].map(|character| character.repeat(4_000));
+        for text in [format!(r#"{{"{name}":1}}"#), format!(r#"{{"a":{number}}}"#)] {
+            assert!(grown(text.as_bytes(), 100).scan.is_some());
         }
     }
 }

@@ -63,3 +63,24 @@ fn an_end_that_was_not_told_changes_no_verdict() {
     assert!(grown.may_be_canonical(), "nobody has looked");
     assert!(!grown.object().unwrap().is_canonical());
 }
+
+#[test]
+fn what_is_noted_of_a_text_is_counted() {
+    const NUMBER: usize = 1_100;
+    let name = |number: usize| format!("\"{number:04}\":0");
+    let names: Vec<_> = (0..NUMBER).map(name).collect();
+    let falling: Vec<_> = (0..NUMBER).rev().map(name).collect();
+    for (text, bytes) in [
+        (format!("{{\"a\":{}", "[".repeat(480)), 480 * 12),
+        (format!("{{{}", names.join(",")), NUMBER * 4),
+        (format!("{{{}}}", falling.join(",")), NUMBER * (4 + 12 + 8)),
+        (format!("{{\"a\":[{}", r#"{"b":0,"a":0},"#.repeat(NUMBER)), NUMBER * (12 + 2 * 8)),
+        (format!("{{\"a\":[{}", "0, ".repeat(NUMBER)), NUMBER * 4),
+    ] {
+        let mut scan = scan::Scan::new();
+        let _ = scan.advance(text.as_bytes());
+        let noted = scan.memory_bytes();
+        // Room for a quarter more, and for what takes no memory of its own.
+        assert!((bytes..=bytes * 5 / 4 + 1_000).contains(&noted), "{noted}: {}", &text[..20]);
+    }
+}
