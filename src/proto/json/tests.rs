@@ -93,7 +93,8 @@ fn strings_have_one_spelling() {
         assert_eq!(expected, format!("{{{0}:{0}}}", string(&raw.to_string())));
         assert_eq!(refusal(format!("{{\"a\":\"{raw}\"}}")), (JsonErrorKind::Syntax, 6));
     }
-    for character in "/<>&'\u{7f}\u{80}é\u{2028}\u{2029}\u{fffd}\u{ffff}\u{1f600}\u{10ffff}".chars()
+    for character in
+        " a~/<>&'\u{7f}\u{80}é\u{2028}\u{2029}\u{fffd}\u{ffff}\u{1f600}\u{10ffff}".chars()
     {
         let mut units = [0; 2];
         let escaped: String = character
