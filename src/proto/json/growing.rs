@@ -318,4 +318,11 @@ mod tests {
             assert!(grown(text.as_bytes(), 100).scan.is_some());
         }
     }
+
+    #[test]
+    fn what_has_been_scanned_of_a_long_text_is_not_scanned_again() {
+        let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(2 * LEFT_BYTES_MAX));
+        let grown = grown(text.as_bytes(), 20_000);
+        assert!(matches!(grown.object().unwrap().plan, Cow::Borrowed(_)));
+    }
 }
