@@ -47,7 +47,11 @@ pub fn redacted(event: &Value, version: u8) -> Value {
     let kept: &[&str] = if version < 11 { &KEPT_TO_10 } else { &KEPT_FROM_11 };
     let mut redacted = only(event, kept);
     let event_type = event.member("type").and_then(Value::text).unwrap_or_default();
-    if let Some(content @ Value::Object(_)) = event.member("content") {
+    let content = event.member("content");
+    if event_type == "m.room.create" && version >= 11 {
+        // All of it, whatever it is.
+        content.into_iter().for_each(|content| redacted.set("content", content.clone()));
+    } else if let Some(content @ Value::Object(_)) = content {
         redacted.set("content", redacted_content(content, event_type, version));
     }
     redacted
@@ -55,7 +59,6 @@ pub fn redacted(event: &Value, version: u8) -> Value {
 
 fn redacted_content(content: &Value, event_type: &str, version: u8) -> Value {
     match event_type {
-        "m.room.create" if version >= 11 => content.clone(),
         "m.room.create" => only(content, &["creator"]),
         "m.room.member" => redacted_membership(content, version),
         "m.room.join_rules" if version >= 8 => only(content, &["join_rule", "allow"]),
