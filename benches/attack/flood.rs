@@ -11,9 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{interval, sleep, timeout};
 
 use super::frames;
-use super::wire::{
-    KNOWN, LONG_ANSWER_TARGET, OWN_NAME, Target, Tls, forged_head, read_answer, send,
-};
+use super::wire::{LONG_ANSWER_TARGET, Target, Tls, send};
+use crate::http1::read_message;
+use crate::known::{KNOWN, OWN_NAME, forged_head};
 
 /// The largest body there is by default.
 const BODY_BYTES: usize = 13_107_200;
@@ -109,7 +109,7 @@ impl Flood {
                 send(&mut stream, head.as_bytes()).await?;
                 send(&mut stream, &self.body).await?;
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                read_answer(&mut stream, &mut Vec::new()).await.map(drop)
+                read_message(&mut stream, &mut Vec::new()).await.map(drop)
             }
             "unread" => {
                 let head = format!("GET {LONG_ANSWER_TARGET} HTTP/1.1\r\nHost: {OWN_NAME}\r\n\r\n");
@@ -150,7 +150,7 @@ impl Flood {
         loop {
             let turn = self.sent.fetch_add(1, Ordering::Relaxed);
             send(stream, forged_head("GET", TARGET, &origin(turn), 0).as_bytes()).await?;
-            read_answer(stream, &mut buffer).await?;
+            read_message(stream, &mut buffer).await?;
         }
     }
 

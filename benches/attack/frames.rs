@@ -1,6 +1,6 @@
 //! HTTP/2 frames, written by hand.
 
-use super::wire::OWN_NAME;
+use crate::known::OWN_NAME;
 
 /// Frames that are made at one time.
 pub const BATCH: u64 = 16;

@@ -1,19 +1,19 @@
 //! The fedgate under attack, what it takes of the machine, and the homeserver behind it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::wire::{LONG_ANSWER_TARGET, OWN_NAME, pin};
-
-/// Ticks of processor time in a second, as /proc counts them on every Linux there is.
-const TICKS_PER_SECOND: f64 = 100.0;
+use super::wire::LONG_ANSWER_TARGET;
+use crate::http1::read_message;
+use crate::known::{OWN_NAME, pin};
 
 pub struct Gate {
     pub address: SocketAddr,
@@ -55,29 +55,9 @@ impl Gate {
         Self { address, ca_file, process, _folder: folder }
     }
 
-    /// Processor time it has used, in seconds (proc(5), utime and stime).
-    pub fn cpu_seconds(&self) -> f64 {
-        let stat = self.proc("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-        (ticks(11) + ticks(12)) / TICKS_PER_SECOND
-    }
-
-    /// Memory it holds (`VmRSS`), or has held at most (`VmHWM`), in MiB.
-    pub fn memory_mib(&self, line: &str) -> f64 {
-        let status = self.proc("status");
-        let found = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
-        found.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1_024.0
-    }
-
-    /// Begins to look for the most memory anew.
-    pub fn forget_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
-    }
-
-    fn proc(&self, name: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{name}", self.process.id()))
-            .expect("fedgate is gone")
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 
@@ -117,26 +97,12 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
+async fn answer(mut tcp: TcpStream) -> io::Result<()> {
     let piece = [b' '; 65_536];
+    let long = format!("get {LONG_ANSWER_TARGET} ");
     let mut buffer = Vec::new();
     loop {
-        let end = loop {
-            if let Some(at) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
-                break at + 4;
-            }
-            if tcp.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        };
-        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let end = end + length.map_or(0, |length| length.parse().unwrap());
-        while buffer.len() < end {
-            tcp.read_buf(&mut buffer).await?;
-        }
-        buffer.drain(..end);
-        if !head.starts_with(&format!("get {LONG_ANSWER_TARGET} ")) {
+        if !read_message(&mut tcp, &mut buffer).await?.holds(&long) {
             tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
             continue;
         }

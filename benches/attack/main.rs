@@ -19,8 +19,14 @@
 mod flood;
 mod frames;
 mod gate;
+#[path = "../common/http1.rs"]
+mod http1;
+#[path = "../common/known.rs"]
+mod known;
 mod measure;
 mod peers;
+#[path = "../common/process.rs"]
+mod process;
 mod report;
 #[path = "../common/results.rs"]
 mod results;

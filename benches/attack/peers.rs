@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::wire::{Target, Tls, read_answer, send, signed};
+use super::wire::{Target, Tls, send};
+use crate::http1::read_message;
+use crate::known::signed;
 
 const REQUESTS_PER_SECOND: u32 = 100;
 /// Each from a network of its own.
@@ -18,34 +20,51 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One of the peers begins with a new connection after so many requests; the others keep theirs.
 const REQUESTS_PER_CONNECTION: u32 = 10;
 
+/// Each is taken by itself: what this machine does not do for a moment is no answer's time.
+const SLICE: Duration = Duration::from_secs(4);
+
 #[derive(Default)]
 struct Counts {
-    took_us: Vec<u64>,
+    /// By slices of time.
+    took_us: BTreeMap<u128, Vec<u64>>,
     failed: BTreeMap<String, u32>,
 }
 
 /// Prints how many were asked and answered with 200, times in microseconds, and what went wrong.
 pub async fn run(target: Target, time: Duration) {
     let counts = Arc::new(Mutex::new(Counts::default()));
-    let end = Instant::now() + time;
+    let began = Instant::now();
+    let end = began + time;
     let peers: Vec<_> = (0..PEERS)
-        .map(|number| tokio::spawn(peer(target.clone(), number, end, Arc::clone(&counts))))
+        .map(|number| tokio::spawn(peer(target.clone(), number, (began, end), Arc::clone(&counts))))
         .collect();
     for peer in peers {
         peer.await.unwrap();
     }
     let mut counts = std::mem::take(&mut *counts.lock().unwrap());
-    counts.took_us.sort_unstable();
     let failed: u32 = counts.failed.values().sum();
-    let good = counts.took_us.len();
-    let part = |of: f64| {
-        let at = (good as f64 * of).ceil() as usize;
-        counts.took_us.get(at.saturating_sub(1)).copied().unwrap_or(0)
+    let good: usize = counts.took_us.values().map(Vec::len).sum();
+    let mut part = |of: f64| {
+        let mut parts: Vec<u64> =
+            counts.took_us.values_mut().map(|took_us| quantile(took_us, of)).collect();
+        quantile(&mut parts, 0.5)
     };
-    println!("{} {good} {} {} {:?}", good + failed as usize, part(0.5), part(0.99), counts.failed);
+    let (p50, p99) = (part(0.5), part(0.99));
+    println!("{} {good} {p50} {p99} {:?}", good + failed as usize, counts.failed);
 }
 
-async fn peer(target: Target, number: u8, end: Instant, counts: Arc<Mutex<Counts>>) {
+fn quantile(values: &mut [u64], of: f64) -> u64 {
+    values.sort_unstable();
+    let at = (values.len() as f64 * of).ceil() as usize;
+    values.get(at.saturating_sub(1)).copied().unwrap_or(0)
+}
+
+async fn peer(
+    target: Target,
+    number: u8,
+    (began, end): (Instant, Instant),
+    counts: Arc<Mutex<Counts>>,
+) {
     let transaction = r#"{"edus":[],"origin":"known.example","origin_server_ts":1,"pdus":[]}"#;
     let requests = [
         signed("GET", "/_matrix/federation/v1/event/$x", ""),
@@ -74,7 +93,10 @@ async fn peer(target: Target, number: u8, end: Instant, counts: Arc<Mutex<Counts
         };
         let mut counts = counts.lock().unwrap();
         match outcome {
-            Ok(()) => counts.took_us.push(due.elapsed().as_micros() as u64),
+            Ok(()) => {
+                let slice = due.duration_since(began).as_nanos() / SLICE.as_nanos();
+                counts.took_us.entry(slice).or_default().push(due.elapsed().as_micros() as u64);
+            }
             Err(what) => {
                 connection = None;
                 *counts.failed.entry(what).or_default() += 1;
@@ -91,17 +113,19 @@ async fn ask(
     request: &[u8],
     buffer: &mut Vec<u8>,
 ) -> io::Result<u16> {
+    buffer.clear();
     if let Some(kept) = connection {
         if send(kept, request).await.is_ok()
-            && let Ok(status) = read_answer(kept, buffer).await
+            && let Ok(head) = read_message(kept, buffer).await
         {
-            return Ok(status);
+            return head.status();
         }
         *connection = None;
+        buffer.clear();
     }
     let mut fresh = target.http1(source).await?;
     send(&mut fresh, request).await?;
-    let status = read_answer(&mut fresh, buffer).await?;
+    let status = read_message(&mut fresh, buffer).await?.status();
     *connection = Some(fresh);
-    Ok(status)
+    status
 }

@@ -12,7 +12,7 @@ use fedgate::gate::{Body, FoundKeys, Gate};
 use fedgate::keys::Keyring;
 use tokio::runtime::Runtime;
 
-use crate::workload::{Kind, SEED, Workload, gate, workload};
+use crate::workload::{Kind, ORIGIN, SEED, Workload, gate, workload};
 
 /// Whoever sends.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -58,7 +58,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let key = ed25519_dalek::SigningKey::from_bytes(&SEED).verifying_key();
         let ((gate, _), (hot, keyring)) = (gate(), gate());
-        let house = Self { work: workload(kind), key, gate, hot, runtime };
+        let house = Self { work: workload(kind, ORIGIN), key, gate, hot, runtime };
         house.learn_keys();
         house.heat(&keyring);
         house
@@ -66,62 +66,29 @@ impl House {
 
     fn learn_keys(&self) {
         for gate in [&self.gate, &self.hot] {
-            let claim = self.head(gate).claim;
-            self.runtime.block_on(gate.find_keys(&claim, CLIENT)).unwrap();
+            learn_keys(gate, &self.work, &self.runtime);
         }
     }
 
     fn heat(&self, keyring: &Keyring) {
         while !keyring.hot_keys().make_one() {
-            self.judge(&self.hot);
+            judge(&self.hot, &self.work);
         }
     }
 
     pub fn run(&self, contender: Contender, times: usize) {
         for _ in 0..times {
             match contender {
-                Contender::Floor => {
-                    let (message, signature) = (&self.work.message, &self.work.signature);
-                    self.key.verify(black_box(message), black_box(signature)).unwrap();
-                }
-                Contender::Gate => self.judge(black_box(&self.gate)),
-                Contender::Hot => self.judge(black_box(&self.hot)),
+                Contender::Floor => verify(&self.key, &self.work),
+                Contender::Gate => judge(black_box(&self.gate), &self.work),
+                Contender::Hot => judge(black_box(&self.hot), &self.work),
             }
         }
     }
 
-    /// From the head to the permit, as the proxy does it.
-    fn judge(&self, gate: &Gate) {
-        let (admitted, keys) = self.admit(gate);
-        let mut body = gate.hear(&admitted, &keys);
-        body.push(self.work.body.clone(), 0);
-        body.end();
-        drop(black_box(gate.judge(&admitted, &body).unwrap().permit));
-    }
-
-    fn head(&self, gate: &Gate) -> Admitted {
-        let Workload { method, target, headers, .. } = &self.work;
-        let head = RequestHead { method, raw_target: target.as_bytes(), headers };
-        gate.admit(head).unwrap()
-    }
-
-    fn admit(&self, gate: &Gate) -> (Admitted, FoundKeys) {
-        let admitted = self.head(gate);
-        let keys = {
-            let mut found = pin!(gate.find_keys(&admitted.claim, CLIENT));
-            // The proxy is at work on its runtime already: to enter that is no part of a verdict.
-            let Poll::Ready(keys) = found.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            else {
-                panic!("the keys are in the cache");
-            };
-            keys.unwrap()
-        };
-        (admitted, keys)
-    }
-
     /// What is to be done once the last piece of the body is there, after all that was done before.
     pub fn with_last_piece(&self, end: impl FnOnce(&mut dyn FnMut())) {
-        let (admitted, keys) = self.admit(&self.gate);
+        let (admitted, keys) = admit(&self.gate, &self.work);
         let mut body: Body<'_> = self.gate.hear(&admitted, &keys);
         let room = self.work.body.len();
         let mut pieces: Vec<Bytes> = self
@@ -142,4 +109,42 @@ impl House {
             drop(black_box(self.gate.judge(&admitted, &body).unwrap().permit));
         });
     }
+}
+
+/// The floor.
+pub fn verify(key: &ed25519_dalek::VerifyingKey, work: &Workload) {
+    key.verify(black_box(&work.message), black_box(&work.signature)).unwrap();
+}
+
+/// Has the gate fetch the keys that the request needs.
+pub fn learn_keys(gate: &Gate, work: &Workload, runtime: &Runtime) {
+    let claim = admit_head(gate, work).claim;
+    runtime.block_on(gate.find_keys(&claim, CLIENT)).unwrap();
+}
+
+/// From the head to the permit, as the proxy does it.
+pub fn judge(gate: &Gate, work: &Workload) {
+    let (admitted, keys) = admit(gate, work);
+    let mut body = gate.hear(&admitted, &keys);
+    body.push(work.body.clone(), 0);
+    body.end();
+    drop(black_box(gate.judge(&admitted, &body).unwrap().permit));
+}
+
+fn admit_head(gate: &Gate, work: &Workload) -> Admitted {
+    let Workload { method, target, headers, .. } = work;
+    gate.admit(RequestHead { method, raw_target: target.as_bytes(), headers }).unwrap()
+}
+
+fn admit(gate: &Gate, work: &Workload) -> (Admitted, FoundKeys) {
+    let admitted = admit_head(gate, work);
+    let keys = {
+        let mut found = pin!(gate.find_keys(&admitted.claim, CLIENT));
+        // The proxy is at work on its runtime already: to enter that is no part of a verdict.
+        let Poll::Ready(keys) = found.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the keys are in the cache");
+        };
+        keys.unwrap()
+    };
+    (admitted, keys)
 }

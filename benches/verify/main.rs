@@ -5,7 +5,8 @@
 //!
 //! `cargo bench --bench verify` takes the time of both in turns within one process. With `-- count` both
 //! are run under valgrind instead, and their instructions are counted: that figure is the same each time.
-//! `-- count --check` fails if a goal is missed by more than a few per cent. `--write` puts the table into
+//! `-- count --check` fails if a goal is missed by more than a few per cent. `-- growth` shows how the time
+//! grows with bodies and with the number of servers whose keys are known. `--write` puts the table into
 //! `benches/RESULTS.md`, and a picture of the times into `benches/verdict.svg`; `-- 5` takes five times as many rounds.
 
 #![allow(
@@ -25,10 +26,15 @@
 
 mod contenders;
 mod count;
+#[path = "../common/curve.rs"]
+mod curve;
+mod growth;
 mod plot;
 #[path = "../common/results.rs"]
 mod results;
 mod time;
+#[path = "../common/transaction.rs"]
+mod transaction;
 mod workload;
 
 use contenders::{Contender, House};
@@ -56,6 +62,10 @@ fn main() {
             eprintln!("a goal is missed");
             std::process::exit(1);
         }
+        return;
+    }
+    if has("growth") {
+        growth::report(has("--write"));
         return;
     }
     let times = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(1);

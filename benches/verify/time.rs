@@ -24,7 +24,7 @@ fn now() -> f64 {
 }
 
 /// Nanoseconds of one call, over a slice of time.
-fn time(mut call: impl FnMut()) -> f64 {
+pub fn time(mut call: impl FnMut()) -> f64 {
     let started = now();
     let mut calls = 0;
     while calls < 4 || now() - started < SLICE_NS {
@@ -48,7 +48,7 @@ fn time_of_last(house: &House) -> f64 {
     spent / f64::from(calls)
 }
 
-fn quantile(values: &[f64], per_cent: usize) -> f64 {
+pub fn quantile(values: &[f64], per_cent: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[(values.len() - 1) * per_cent / 100]

@@ -25,6 +25,8 @@ use http::{HeaderMap, Method};
 use prometheus::Registry;
 use serde_json::{Map, Value, json};
 
+use crate::transaction::transaction;
+
 const NOW_MS: u64 = 1_767_225_600_000;
 pub const SEED: [u8; 32] = [42; 32];
 
@@ -52,7 +54,7 @@ pub struct Kind {
     pub count_goal: f64,
 }
 
-const fn kind(name: &'static str, bytes: usize, wire: Wire, time: f64, count: f64) -> Kind {
+pub const fn kind(name: &'static str, bytes: usize, wire: Wire, time: f64, count: f64) -> Kind {
     Kind { name, bytes, wire, time_goal: time, count_goal: count }
 }
 
@@ -78,43 +80,45 @@ pub struct Workload {
     pub signature: ed25519_dalek::Signature,
 }
 
-/// Publishes the one origin's key.
-struct Published(Bytes);
+/// Publishes the keys of all origins, which have the same one.
+struct Published;
 
 #[async_trait]
 impl FederationTransport for Published {
     async fn send(
         &self,
-        _server: &ServerName,
+        server: &ServerName,
         _request: FederationRequest,
     ) -> Result<FederationResponse, NetError> {
-        Ok(FederationResponse { status: 200, body: self.0.clone() })
+        let (_, key_id) = names();
+        let key = SigningKey::from_seed(&SEED);
+        let document = json!({
+            "server_name": server.as_str(),
+            "valid_until_ts": NOW_MS + 86_400_000,
+            "verify_keys": { key_id.as_str(): { "key": key.verify_key().to_base64() } },
+            "old_verify_keys": {},
+        });
+        let body = sign_json(document.to_string().as_bytes(), server, &key_id, &key).unwrap();
+        Ok(FederationResponse { status: 200, body: body.into() })
     }
 }
 
-fn names() -> (ServerName, ServerName, KeyId) {
-    (
-        ServerName::parse("matrix.example.com").unwrap(),
-        ServerName::parse("gate.example.org").unwrap(),
-        KeyId::parse("ed25519:a_c2e256").unwrap(),
-    )
+/// The name whose requests are measured where there is one only.
+pub const ORIGIN: &str = "matrix.example.com";
+
+/// The own name, and the key ID of all origins.
+fn names() -> (ServerName, KeyId) {
+    (ServerName::parse("gate.example.org").unwrap(), KeyId::parse("ed25519:a_c2e256").unwrap())
 }
 
 /// A gate, and the keyring it asks.
 pub fn gate() -> (Gate, Keyring) {
-    let (origin, own, key_id) = names();
-    let key = SigningKey::from_seed(&SEED);
-    let document = json!({
-        "server_name": origin.as_str(),
-        "valid_until_ts": NOW_MS + 86_400_000,
-        "verify_keys": { key_id.as_str(): { "key": key.verify_key().to_base64() } },
-        "old_verify_keys": {},
-    });
-    let document = sign_json(document.to_string().as_bytes(), &origin, &key_id, &key).unwrap();
-    let transport = Arc::new(Published(document.into()));
+    let (own, _) = names();
+    let transport = Arc::new(Published);
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_ms(NOW_MS)));
     let keyring = Keyring::new(KeyringParts {
-        cache: KeyCache::new(1 << 20),
+        // What a hundred thousand servers take.
+        cache: KeyCache::new(1 << 28),
         store: None,
         stages: vec![Stage {
             sources: vec![Arc::new(OriginFetcher::new(transport, Rulebook::default()))],
@@ -132,78 +136,6 @@ pub fn gate() -> (Gate, Keyring) {
         body_bytes_max: 13_107_200,
     };
     (Gate::new(settings, keyring.clone(), None, clock), keyring)
-}
-
-/// What is in an event and what kind it is, of those that rooms are full of; two fifths of the bytes are
-/// encrypted.
-fn content(n: usize) -> (&'static str, Value) {
-    let hash = "$1GUjj2khN_v_tQtw3Ps39sUA_NqtlVl9QqeLG6ElXFw";
-    let html = ["<b>bold</b> &amp; more", "a > b && b < c"][n / 5 % 2];
-    match n % 5 {
-        0 => (
-            "m.room.message",
-            json!({
-                "body": format!("Message {n}: grüße, \"quoted\", and a line\nbreak"),
-                "format": "org.matrix.custom.html", "formatted_body": html, "m.mentions": {},
-                "msgtype": "m.text",
-            }),
-        ),
-        1 | 3 => (
-            "m.room.encrypted",
-            json!({
-                "algorithm": "m.megolm.v1.aes-sha2",
-                "ciphertext": "AwgAEnACgAkLmt6qF84IK+gC4BrcJ5CZ0k7pCFoOJoA8hQm3rIu".repeat(12 + n % 7),
-                "device_id": "RJYKSTBOIE", "sender_key": "IlRMeOPX2e0MurIyfWEucYBRVOEEUMrOHqn/8mLqMjA",
-                "session_id": "X3lUlvLELLYxeTx4yOVu6UDpasGEVO0Jbu+QFnm0cKQ",
-            }),
-        ),
-        2 => (
-            "m.reaction",
-            json!({
-                "m.relates_to": { "event_id": hash, "key": "👍", "rel_type": "m.annotation" },
-            }),
-        ),
-        _ => (
-            "m.room.member",
-            json!({
-                "avatar_url": "mxc://matrix.example.com/SDGdghriugerRg", "displayname": "Älice Ω",
-                "membership": "join",
-            }),
-        ),
-    }
-}
-
-fn pdu(n: usize) -> Value {
-    let (kind, content) = content(n);
-    json!({
-        "auth_events": ["$1GUjj2khN_v_tQtw3Ps39sUA_NqtlVl9QqeLG6ElXFw",
-            "$7WcXszZ6AG_VgZkyMDTNWJV04WevE_FwY8FR3lGoty4"],
-        "content": content,
-        "depth": 9_000 + n,
-        "hashes": { "sha256": "z3hP5E6MPhgmvov7PGVgEd95j00qOa9G0jZt4PvzJXY" },
-        "origin_server_ts": 1_795_298_014_459_u64 + n as u64,
-        "prev_events": ["$ytCo9lV2Q-e_x9l6-KOErEitfZbwZIif8zrkcQvhkLM"],
-        "room_id": "!NwYilDRAwVoKCyKNRG:matrix.example.com",
-        "sender": "@alice:matrix.example.com",
-        "signatures": { "matrix.example.com": { "ed25519:a_c2e256":
-            "gO3yM51G5/4sw0lh3jEA+nvf8anlLffNnCm04EflXXYkfPwogIiogJsJWKQTzKWz20B9Wq4LkajTEDFHa6SfBA" } },
-        "type": kind,
-        "unsigned": { "age_ts": 1_795_298_014_459_u64 },
-    })
-}
-
-/// A transaction of about so many bytes: events of some hundred each, and typing notices.
-fn transaction(bytes: usize) -> Value {
-    let edu = json!({ "edu_type": "m.typing", "content": { "room_id": "!a:matrix.example.com",
-        "user_id": "@alice:matrix.example.com", "typing": true } });
-    let (mut pdus, mut size) = (Vec::new(), 0);
-    while size < bytes {
-        let pdu = pdu(pdus.len());
-        size += pdu.to_string().len();
-        pdus.push(pdu);
-    }
-    json!({ "edus": [edu, edu], "origin": "matrix.example.com",
-        "origin_server_ts": 1_795_298_014_493_u64, "pdus": pdus })
 }
 
 /// Writes an object with its members in this order, those that are not named behind; what is in them in
@@ -259,8 +191,9 @@ fn written(value: &Value, wire: Wire) -> String {
     }
 }
 
-pub fn workload(kind: &Kind) -> Workload {
-    let (origin, own, key_id) = names();
+pub fn workload(kind: &Kind, origin: &str) -> Workload {
+    let (own, key_id) = names();
+    let origin = ServerName::parse(origin).unwrap();
     let (method, target, body) = if kind.bytes == 0 {
         let target = "/_matrix/federation/v1/event/%241GUjj2khN_v_tQtw3Ps39sUA_NqtlVl9QqeLG6ElXFw";
         (Method::GET, target, String::new())

@@ -1,0 +1,215 @@
+//! All contenders in turns, several times over: the machine's speed cancels out.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client::{Load, Request, ask};
+use crate::contender::{Contender, KINDS, Kind};
+use crate::work::{refused, without_keys, works};
+use crate::{growth, homeserver, memory, report};
+
+/// Kept connections.
+const CONNECTIONS: usize = 32;
+/// Requests a second where they come at a pace: a part of what each can do.
+const PACE: f64 = 250.0;
+
+struct Options {
+    fedgate: PathBuf,
+    rounds: usize,
+    /// For each figure of each round.
+    time: Duration,
+    write: bool,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Self {
+        let time = Duration::from_millis(1_500);
+        let mut options = Self { fedgate: PathBuf::from("fedgate"), rounds: 5, time, write: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--fedgate" => options.fedgate = PathBuf::from(words.next().unwrap()),
+                "--quick" => (options.rounds, options.time) = (1, Duration::from_millis(500)),
+                "--write" => options.write = true,
+                other => panic!("{other} is no option"),
+            }
+        }
+        options
+    }
+}
+
+/// The contenders, in the order of [`KINDS`].
+pub struct House([Contender; 3]);
+
+impl House {
+    async fn start(fedgate: &Path) -> Self {
+        let homeserver = homeserver::start().await;
+        let [nginx, pingora, gate] = KINDS.map(|kind| Contender::start(kind, fedgate, homeserver));
+        let house = Self([nginx.await, pingora.await, gate.await]);
+        // That a server's keys cannot be had is known only once they have been asked for.
+        let load = Load {
+            address: house.get(Kind::Fedgate).address,
+            requests: &[without_keys()],
+            connections: 1,
+            pace: None,
+            time: Duration::from_millis(1),
+        };
+        ask(&load, || ()).await;
+        house
+    }
+
+    pub fn get(&self, kind: Kind) -> &Contender {
+        &self.0[kind as usize]
+    }
+}
+
+/// What one contender did.
+#[derive(Clone, Copy)]
+pub struct Figures {
+    pub per_second: f64,
+    /// Processor time of a request.
+    pub cpu_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub peak_mib: f64,
+}
+
+/// Asks as fast as it is answered.
+pub async fn at_full_speed(
+    contender: &Contender,
+    requests: &[Request],
+    connections: usize,
+    time: Duration,
+) -> Figures {
+    contender.forget_peak();
+    let load = Load { address: contender.address, requests, connections, pace: None, time };
+    let mut before = 0.0;
+    let outcome = ask(&load, || before = contender.cpu_seconds()).await;
+    let cpu = contender.cpu_seconds() - before;
+    let answered = outcome.answered as f64;
+    Figures {
+        per_second: answered / time.as_secs_f64(),
+        cpu_us: cpu * 1e6 / answered,
+        p50_us: outcome.percentile_us(50),
+        p99_us: outcome.percentile_us(99),
+        peak_mib: contender.memory_mib("VmHWM"),
+    }
+}
+
+/// Times of answers that nothing waits for: requests come at a pace.
+async fn at_a_pace(
+    figures: &mut Figures,
+    contender: &Contender,
+    request: &Request,
+    time: Duration,
+) {
+    let load = Load {
+        address: contender.address,
+        requests: std::slice::from_ref(request),
+        connections: CONNECTIONS,
+        pace: Some(PACE),
+        time,
+    };
+    let outcome = ask(&load, || ()).await;
+    (figures.p50_us, figures.p99_us) = (outcome.percentile_us(50), outcome.percentile_us(99));
+}
+
+/// All rounds of one kind of request, by contender.
+#[derive(Default)]
+pub struct Rounds {
+    pub verify_us: Vec<f64>,
+    pub by_kind: [Vec<Figures>; 3],
+}
+
+impl Rounds {
+    /// The median of one figure.
+    pub fn median(&self, kind: Kind, figure: fn(&Figures) -> f64) -> f64 {
+        median(self.by_kind[kind as usize].iter().map(figure))
+    }
+
+    /// The median over rounds of what is made of all contenders' figures in a round.
+    pub fn median_of(&self, ratio: impl Fn(f64, [Figures; 3]) -> f64) -> f64 {
+        let [nginx, pingora, gate] = &self.by_kind;
+        let rounds = nginx.iter().zip(pingora).zip(gate).enumerate();
+        median(rounds.map(|(round, ((nginx, pingora), gate))| {
+            ratio(self.verify_us[round], [*nginx, *pingora, *gate])
+        }))
+    }
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub async fn run(words: &[&str]) {
+    let options = Options::parse(words);
+    let house = House::start(&options.fedgate).await;
+    let idle_mib = memory::idle(house.get(Kind::Fedgate)).await;
+    let signed = signed(&house, &options).await;
+    let refused = refusals(&house, &options).await;
+    let growth = growth::measure(&house, options.rounds, options.time).await;
+    let bodies = memory::of_bodies(house.get(Kind::Fedgate)).await;
+    report::report(&signed, &refused, &growth, &(idle_mib, bodies), options.write);
+}
+
+/// Starts fedgate only, says which process it is, and has it answer requests for so many seconds.
+pub async fn occupy(fedgate: &Path, what: &str, seconds: u64) {
+    let homeserver = homeserver::start().await;
+    let gate = Contender::start(Kind::Fedgate, fedgate, homeserver).await;
+    println!("{}", gate.id());
+    let work = works().into_iter().find(|work| work.name == what).unwrap();
+    let time = Duration::from_secs(seconds);
+    let figures = at_full_speed(&gate, &[work.request], CONNECTIONS, time).await;
+    println!("{:.0} us of processor time, {:.0} requests/s", figures.cpu_us, figures.per_second);
+}
+
+async fn signed(house: &House, options: &Options) -> Vec<(&'static str, Rounds)> {
+    let mut rows: Vec<_> = works().map(|work| (work, Rounds::default())).into();
+    for round in 0..options.rounds {
+        for (work, rounds) in &mut rows {
+            rounds.verify_us.push(work.verify_us());
+            for turn in 0..KINDS.len() {
+                let kind = KINDS[(round + turn) % KINDS.len()];
+                let (contender, request) = (house.get(kind), &work.request);
+                let requests = std::slice::from_ref(request);
+                let mut figures =
+                    at_full_speed(contender, requests, CONNECTIONS, options.time).await;
+                at_a_pace(&mut figures, contender, request, options.time).await;
+                rounds.by_kind[kind as usize].push(figures);
+            }
+        }
+    }
+    rows.into_iter().map(|(work, rounds)| (work.name, rounds)).collect()
+}
+
+/// What is refused, beside a request that nginx passes through.
+pub struct Refusal {
+    pub what: &'static str,
+    pub status: u16,
+    pub nginx: Vec<Figures>,
+    pub fedgate: Vec<Figures>,
+}
+
+async fn refusals(house: &House, options: &Options) -> Vec<Refusal> {
+    let [get, ..] = works();
+    let row = |(what, request): (&'static str, Request)| {
+        let refusal = Refusal { what, status: request.status, nginx: vec![], fedgate: vec![] };
+        (request, refusal)
+    };
+    let mut rows = refused().map(row);
+    for _ in 0..options.rounds {
+        for (request, refusal) in &mut rows {
+            for (kind, request, figures) in [
+                (Kind::Nginx, &get.request, &mut refusal.nginx),
+                (Kind::Fedgate, &*request, &mut refusal.fedgate),
+            ] {
+                let requests = std::slice::from_ref(request);
+                let contender = house.get(kind);
+                figures.push(at_full_speed(contender, requests, CONNECTIONS, options.time).await);
+            }
+        }
+    }
+    rows.into_iter().map(|(_, refusal)| refusal).collect()
+}
