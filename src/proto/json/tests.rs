@@ -86,6 +86,7 @@ fn strings_have_one_spelling() {
             _ => format!("\\u{code:04x}"),
         };
         let expected = format!("{{\"{expected}\":\"{expected}\"}}");
+        assert_eq!(canonical(&expected), expected);
         for text in [format!("\\u{code:04x}"), format!("\\u{code:04X}")] {
             assert_eq!(canonical(format!("{{\"{text}\":\"{text}\"}}")), expected);
         }
@@ -139,6 +140,13 @@ fn r95_names_sort_by_code_point() {
         canonical(r#"{"a\n":1,"a":2,"a\u0000":3,"":4}"#),
         r#"{"":4,"a":2,"a\u0000":3,"a\n":1}"#
     );
+    assert_eq!(canonical(r#"{"\u0061b":1,"\u0061c":2}"#), r#"{"ab":1,"ac":2}"#);
+    // What is past a difference does not count.
+    let [first, second] = [r#""abcdefgh2":2"#, r#""abcdefgi1":1"#];
+    assert_eq!(canonical(format!("{{{second},{first}}}")), format!("{{{first},{second}}}"));
+    // A name sorts before what it begins, whatever follows there.
+    assert_eq!(canonical(r#"{"a":1,"a ":2,"a!":3}"#), r#"{"a":1,"a ":2,"a!":3}"#);
+    assert_eq!(canonical(r#"{"a ":1,"a!":2,"a":3}"#), r#"{"a":3,"a ":1,"a!":2}"#);
     // Names that differ only far behind, and in an escape against a plain character.
     let common = "common part ".repeat(3);
     assert_eq!(
@@ -162,6 +170,19 @@ fn r35_repeated_names_are_refused_at_any_depth() {
     duplicate(r#"{"é":1,"a":2,"\u00e9":1}"#, 14);
     duplicate(r#"{"😀":1,"a":2,"\ud83d\uDE00":1}"#, 16);
     duplicate(r#"{"":1,"":2}"#, 6);
+    for (letter, code) in [
+        ('"', "22"),
+        ('\\', "5c"),
+        ('/', "2f"),
+        ('b', "08"),
+        ('f', "0c"),
+        ('n', "0a"),
+        ('r', "0d"),
+        ('t', "09"),
+    ] {
+        duplicate(&format!(r#"{{"\{letter}":1,"\u00{code}":2}}"#), 8);
+        duplicate(&format!(r#"{{"\{letter}":1,"":2,"\u00{code}":3}}"#), 13);
+    }
     duplicate(r#"{"long name, long name":1,"long name, long\u0020name":2}"#, 26);
     // The same name in different objects is no repetition.
     assert_eq!(canonical(r#"{"a":{"a":[{"a":1},{"a":2}]}}"#), r#"{"a":{"a":[{"a":1},{"a":2}]}}"#);
@@ -342,6 +363,10 @@ fn floats_between_two_shortest_texts_print_the_even_one() {
         ("-1975772224180719.2", "-1975772224180719.2"),
         ("1480226181466830.1544711046", "1480226181466830.2"),
         ("1480226181466830.75", "1480226181466830.8"),
+        // 129 / 2^21.
+        ("6.1511993408203125e-5", "6.151199340820312e-05"),
+        // 2^-1017: the nearest text of that length reads back as another value.
+        ("7.120236347223045e-307", "7.120236347223045e-307"),
     ] {
         assert_eq!(canonical(format!("{{\"a\":{literal}}}")), format!("{{\"a\":{expected}}}"));
     }

@@ -59,9 +59,10 @@ mod tests {
             let mut text = vec![b'x'; length];
             text.extend_from_slice(&character.repeat(300));
             assert_eq!(check(&text), Ok(()), "{length}");
-            for bad in broken {
+            for (bad, repeated) in broken.into_iter().flat_map(|bad| [(bad, 1), (bad, 300)]) {
                 for behind in ["", "x"] {
-                    let text = [&text[..length], character, bad, behind.as_bytes()].concat();
+                    let before = text.get(..length + repeated * character.len()).unwrap();
+                    let text = [before, bad, behind.as_bytes()].concat();
                     let known = str::from_utf8(&text).unwrap_err();
                     let (offset, is_cut) = (known.valid_up_to(), known.error_len().is_none());
                     assert_eq!(check(&text), Err(Broken { offset, is_cut }), "{length} {bad:?}");
