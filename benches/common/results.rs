@@ -10,9 +10,11 @@ const RESULTS: &str = "benches/RESULTS.md";
 pub fn origin() -> String {
     let commit = output("git", &["describe", "--always", "--dirty"]);
     let day = output("date", &["-u", "+%F"]);
-    let cores = std::thread::available_parallelism().unwrap();
-    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // Not those that this process may use: it may be held to some of them.
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     format!("{day}, commit {commit}, {}, {cores} cores", model.unwrap_or("unknown processor"))
 }
 

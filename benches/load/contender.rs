@@ -59,16 +59,21 @@ impl Contender {
                 command.arg(fedgate).args(["run", "--config"]).arg(&file);
             }
         }
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         while TcpStream::connect(address).await.is_err() {
+            assert!(process.try_wait().unwrap().is_none(), "{kind:?} did not start");
             sleep(Duration::from_millis(50)).await;
         }
         Self { address, process, _folder: folder }
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its processes: nginx has a worker.
     fn ids(&self) -> Vec<u32> {
-        let own = self.process.id();
+        let own = self.id();
         let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
         children.split_whitespace().map(|id| id.parse().unwrap()).chain([own]).collect()
     }
@@ -128,8 +133,8 @@ fn fedgate_settings(address: SocketAddr, homeserver: SocketAddr) -> String {
          [policy]\ndeny = [\"{DENIED}\"]\n\
          [events]\nmode = \"off\"\n\
          [limits]\nbuffered_bytes_max = \"1 GiB\"\nbuffered_bytes_max_per_network = \"1 GiB\"\n\
-         connections_max = 8192\norigin_per_second = 1000000\norigin_concurrent = 10000\n\
-         origin_queue = 10000\nbad_signatures_per_second = 1000000\n\
+         connections_max = 8192\norigin_per_second = 100000\norigin_concurrent = 10000\n\
+         origin_queue = 10000\nbad_signatures_per_second = 10000\n\
          {}",
         free_address(),
         pin()

@@ -1,13 +1,22 @@
 //! A homeserver that has read a request whole before it answers, and the same answer to all.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::http1::read_message;
 
-pub async fn serve(listener: TcpListener) {
+/// Its address.
+pub async fn start() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener));
+    address
+}
+
+async fn serve(listener: TcpListener) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
         tokio::spawn(answer(tcp));

@@ -2,7 +2,8 @@
 //! builds and calls it.
 //!
 //! `measure` starts all three, each held to one processor, and asks them in turns from the other one,
-//! where the homeserver stand-in is as well.
+//! where the homeserver stand-in is as well. `occupy` keeps fedgate busy with one kind of request, for a
+//! profile (`flame`).
 
 #![allow(
     clippy::unwrap_used,
@@ -39,16 +40,18 @@ mod results;
 mod transaction;
 mod work;
 
+use std::path::Path;
+
 fn main() {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Clients and homeserver share the one processor that is theirs.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match words.as_slice() {
-        ["measure", options @ ..] => {
-            // Clients and homeserver share the one processor that is theirs.
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(measure::run(options));
+        ["measure", options @ ..] => runtime.block_on(measure::run(options)),
+        ["occupy", fedgate, what, seconds] => {
+            runtime.block_on(measure::occupy(Path::new(fedgate), what, seconds.parse().unwrap()));
         }
         ["passthrough", listen, upstream] => passthrough::run(listen, upstream.parse().unwrap()),
         _ => println!("benches/load/run calls this"),

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-
 use crate::client::{Load, Request, ask};
 use crate::contender::{Contender, KINDS, Kind};
-use crate::work::{refused, works};
+use crate::work::{refused, without_keys, works};
 use crate::{growth, homeserver, memory, report};
 
 /// Kept connections.
@@ -45,11 +43,19 @@ pub struct House([Contender; 3]);
 
 impl House {
     async fn start(fedgate: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let homeserver = listener.local_addr().unwrap();
-        tokio::spawn(homeserver::serve(listener));
+        let homeserver = homeserver::start().await;
         let [nginx, pingora, gate] = KINDS.map(|kind| Contender::start(kind, fedgate, homeserver));
-        Self([nginx.await, pingora.await, gate.await])
+        let house = Self([nginx.await, pingora.await, gate.await]);
+        // That a server's keys cannot be had is known only once they have been asked for.
+        let load = Load {
+            address: house.get(Kind::Fedgate).address,
+            requests: &[without_keys()],
+            connections: 1,
+            pace: None,
+            time: Duration::from_millis(1),
+        };
+        ask(&load, || ()).await;
+        house
     }
 
     pub fn get(&self, kind: Kind) -> &Contender {
@@ -146,6 +152,17 @@ pub async fn run(words: &[&str]) {
     let growth = growth::measure(&house, options.rounds, options.time).await;
     let bodies = memory::of_bodies(house.get(Kind::Fedgate)).await;
     report::report(&signed, &refused, &growth, &(idle_mib, bodies), options.write);
+}
+
+/// Starts fedgate only, says which process it is, and has it answer requests for so many seconds.
+pub async fn occupy(fedgate: &Path, what: &str, seconds: u64) {
+    let homeserver = homeserver::start().await;
+    let gate = Contender::start(Kind::Fedgate, fedgate, homeserver).await;
+    println!("{}", gate.id());
+    let work = works().into_iter().find(|work| work.name == what).unwrap();
+    let time = Duration::from_secs(seconds);
+    let figures = at_full_speed(&gate, &[work.request], CONNECTIONS, time).await;
+    println!("{:.0} us of processor time, {:.0} requests/s", figures.cpu_us, figures.per_second);
 }
 
 async fn signed(house: &House, options: &Options) -> Vec<(&'static str, Rounds)> {
