@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "../benches/common/transaction.rs"]
+#[allow(unreachable_pub, clippy::indexing_slicing, reason = "a part of benchmarks")]
+mod transaction;
 #[path = "../benches/verify/workload.rs"]
 #[allow(
     dead_code,
@@ -244,7 +247,7 @@ fn allocations(work: &Workload, pieces: &[Bytes]) -> [u64; 2] {
 #[test]
 fn a_verdict_allocates_nothing() {
     for kind in KINDS.iter().filter(|kind| kind.wire == Wire::Canonical) {
-        let work = workload::workload(kind);
+        let work = workload::workload(kind, workload::ORIGIN);
         let [asked, judged] = allocations(&work, std::slice::from_ref(&work.body));
         println!("{}: {asked} for head and keys, {judged} to the verdict", kind.name);
         assert_eq!(judged, 0, "{}", kind.name);

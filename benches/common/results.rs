@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+/// The file, from the root of the repository.
+const RESULTS: &str = "benches/RESULTS.md";
+
 /// When, from what and on what something was measured.
 pub fn origin() -> String {
     let commit = output("git", &["describe", "--always", "--dirty"]);
@@ -18,7 +21,9 @@ pub fn origin() -> String {
 /// Puts a section in the place of the one of that name, or at the end.
 pub fn write(name: &str, section: &str) {
     let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->\n"));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+    // The package that measures may lie below the root.
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let path = folders.map(|f| f.join(RESULTS)).find(|path| path.exists()).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let text = match (text.find(&begin), text.find(&end)) {
         (Some(from), Some(to)) => format!("{}{begin}{section}{}", &text[..from], &text[to..]),

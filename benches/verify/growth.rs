@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::clock::{quantile, time};
 use crate::contenders::{Contender, House, judge, learn_keys, verify};
 use crate::curve::{self, Line};
 use crate::results;
-use crate::time::{quantile, time};
 use crate::workload::{SEED, Wire, Workload, gate, kind, workload};
 
 const ROUNDS: usize = 60;

@@ -24,6 +24,8 @@
     reason = "a benchmark: it prints, and may stop at the first mistake"
 )]
 
+#[path = "../common/clock.rs"]
+mod clock;
 mod contenders;
 mod count;
 #[path = "../common/curve.rs"]

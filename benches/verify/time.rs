@@ -2,37 +2,17 @@
 
 use std::fmt::Write as _;
 
-use rustix::time::{ClockId, clock_gettime};
-
+use crate::clock::{SLICE_NS, now, quantile, time};
 use crate::contenders::{Contender, House, PIECE_BYTES};
 use crate::workload::{KINDS, Kind, Wire};
 use crate::{plot, results};
 
-/// How long one contender runs in a round, in nanoseconds.
-const SLICE_NS: f64 = 2e6;
 const ROUNDS: usize = 200;
 
 /// What may be asked of a hot key, for requests up to 2 KB, and of the verdict after the last byte, as a
 /// multiple of the floor of a GET.
 const HOT_GOAL: f64 = 0.65;
 const LAST_GOAL: f64 = 1.35;
-
-/// Processor time of this thread, in nanoseconds.
-fn now() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
-/// Nanoseconds of one call, over a slice of time.
-pub fn time(mut call: impl FnMut()) -> f64 {
-    let started = now();
-    let mut calls = 0;
-    while calls < 4 || now() - started < SLICE_NS {
-        call();
-        calls += 1;
-    }
-    (now() - started) / f64::from(calls)
-}
 
 /// Nanoseconds from the last piece of the body on, over some requests.
 fn time_of_last(house: &House) -> f64 {
@@ -46,12 +26,6 @@ fn time_of_last(house: &House) -> f64 {
         calls += 1;
     }
     spent / f64::from(calls)
-}
-
-pub fn quantile(values: &[f64], per_cent: usize) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[(values.len() - 1) * per_cent / 100]
 }
 
 /// What is measured of each request, in this order.

@@ -107,7 +107,7 @@ impl FederationTransport for Published {
 pub const ORIGIN: &str = "matrix.example.com";
 
 /// The own name, and the key ID of all origins.
-fn names() -> (ServerName, KeyId) {
+pub fn names() -> (ServerName, KeyId) {
     (ServerName::parse("gate.example.org").unwrap(), KeyId::parse("ed25519:a_c2e256").unwrap())
 }
 
