@@ -33,7 +33,6 @@ pub(super) fn write(
 ) {
     let mut emitter = Emitter::new(text, plan, sink);
     write_members(text, plan, 0, part, &mut emitter);
-    emitter.flush();
 }
 
 /// The same for a canonical text whose members are known: what is written whole is not looked at.

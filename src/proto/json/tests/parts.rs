@@ -28,6 +28,7 @@ fn members_of_members_are_picked_by_name() {
         ("{}", "{}"),
         (r#"{"b":1}"#, "{}"),
         (r#"{"a":{}}"#, r#"{"a":{}}"#),
+        (r#"{"0":1,"a":{"0":1,"b":2}}"#, r#"{"a":{"b":2}}"#),
         (r#"{"a":{"b":{"c":1,"b":2}}}"#, r#"{"a":{"b":{"b":2,"c":1}}}"#),
         (
             r#"{"z":1,"a":{"é":{"b":1},"c":[{}],"b":[{"b":1.0}]}}"#,
@@ -116,6 +117,7 @@ fn strings_arrays_and_objects_are_taken_apart() {
     assert_eq!(values("[]"), Some(vec![]));
     assert_eq!(values("[ ]"), Some(vec![]));
     assert_eq!(values("[1]"), Some(vec!["1"]));
+    assert_eq!(values("[1\n,2\t,true\r,4 ]"), Some(vec!["1", "2", "true", "4"]));
     let nested = r#"[ "a]," , [1,[2]] ,{"b":"]"}, -1.5e3,null ]"#;
     let wanted = vec![r#""a],""#, "[1,[2]]", r#"{"b":"]"}"#, "-1.5e3", "null"];
     assert_eq!(values(nested), Some(wanted));
