@@ -117,7 +117,7 @@ fn strings_arrays_and_objects_are_taken_apart() {
     assert_eq!(values("[]"), Some(vec![]));
     assert_eq!(values("[ ]"), Some(vec![]));
     assert_eq!(values("[1]"), Some(vec!["1"]));
-    assert_eq!(values("[1\n,2\t,true\r,4 ]"), Some(vec!["1", "2", "true", "4"]));
+    assert_eq!(values("[1\n,2\t,true\r,1e+2 ]"), Some(vec!["1", "2", "true", "1e+2"]));
     let nested = r#"[ "a]," , [1,[2]] ,{"b":"]"}, -1.5e3,null ]"#;
     let wanted = vec![r#""a],""#, "[1,[2]]", r#"{"b":"]"}"#, "-1.5e3", "null"];
     assert_eq!(values(nested), Some(wanted));

@@ -134,7 +134,7 @@ fn json_test_suite_what_must_be_refused() {
 /// repeated name.
 #[test]
 fn r34_no_other_byte_stands_for_one_of_the_grammar() {
-    let text = "\t{\"a\":[1,-2.5e+3,true,null,\"x\\n\\u001f\\ud83d\\ude00\"],\"b\":{\"\\\\\":{},\"d\":[]},\n\t\"e\" : false ,\r\"f\":[ ] , \"g\" : { \"h\": 7 } }\n ";
+    let text = "\t{\"a\":[1,-2.5e+3,true,null,\"x\\n\\u0001\\u001f\\ud83d\\ude00\"],\"b\":{\"\\\\\":{},\"d\":[]},\n\t\"e\" : false ,\r\"f\":[ ] , \"g\" : { \"h\": 7 } }\n ";
     for (place, byte) in (0..text.len()).flat_map(|place| (0..=u8::MAX).map(move |b| (place, b))) {
         let mut text = text.as_bytes().to_vec();
         text[place] = byte;
