@@ -254,7 +254,7 @@ impl BodyRule {
 
     fn check_length(self, declared: DeclaredLength) -> Result<(), Refusal> {
         let over = match (self, declared) {
-            (Self::Unbounded, _) | (_, DeclaredLength::None) => false,
+            (_, DeclaredLength::None) => false,
             (_, DeclaredLength::Bytes(length)) => {
                 usize::try_from(length).map_or(true, |length| length > self.bytes_max())
             }

@@ -261,10 +261,7 @@ impl<'a> Reader<'a> {
             match byte {
                 b'"' => {
                     self.offset += 1;
-                    return match self.peek() {
-                        None | Some(b',' | b' ' | b'\t') => Ok(text),
-                        Some(_) => Err(XMatrixError::NotSeparated { offset: self.offset }),
-                    };
+                    return Ok(text);
                 }
                 b'\\' => {
                     self.offset += 1;

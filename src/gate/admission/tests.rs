@@ -47,6 +47,12 @@ fn r1_a_signed_route_without_header_is_401() {
 }
 
 #[test]
+fn a_target_is_refused_by_what_is_wrong_with_it() {
+    assert_eq!(refusal("GET", "/a//b", &[]), Rejection::TargetRefused);
+    assert_eq!(refusal("GET", &"/".repeat(8_193), &[]), Rejection::HeadTooLarge);
+}
+
+#[test]
 fn r9_an_open_route_needs_none_and_minds_none() {
     let target = "/_matrix/federation/v1/version";
     for headers in [vec![], with_auth(&["X-Matrix broken"]), with_auth(&[HEADER])] {
@@ -172,6 +178,8 @@ fn b11_b15_encodings_and_expectations() {
     let rejection = refusal("PUT", SEND, &[("expect", "nonsense")]);
     assert_eq!(rejection, Rejection::ExpectationUnsupported);
     let mut headers = with_auth(&[HEADER]);
+    headers.push(("content-encoding", "Identity"));
+    assert!(!try_admit("PUT", SEND, &headers).unwrap().expects_continue);
     headers.push(("expect", "100-Continue"));
     assert!(try_admit("PUT", SEND, &headers).unwrap().expects_continue);
 }
@@ -202,11 +210,15 @@ fn b12_no_trailer_is_announced_that_would_count() {
 fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
     for value in
         ["a:b", "a:1:2", "a:123456", "[::1", "::1]", "[::1]a", "a[::1]", "[g]", "a,b", "a/"]
+            .into_iter()
+            .chain(["[::1%eth0]", "Z::1]", "\\::1]", "[::1]]", "[[::1]"])
     {
         let rejection = refusal("GET", EVENT, &[("host", value)]);
         assert_eq!(rejection, Rejection::RequestMalformed, "{value}");
     }
-    for value in ["a", "a_b.example:8448", "127.0.0.1:1", "[::1]", "[2001:db8::1.2.3.4]:443", ""] {
+    for value in
+        ["a", "a_b.example:8448", "127.0.0.1:65535", "[::1]", "[2001:db8::1.2.3.4]:443", ""]
+    {
         let rejection = refusal("GET", EVENT, &[("host", value)]);
         assert_eq!(rejection, Rejection::HeaderMissing, "{value}");
     }
@@ -219,8 +231,14 @@ fn r33_a_body_is_json_whatever_its_type_unless_that_is_read_another_way() {
         headers.extend(types.iter().map(|value| ("content-type", *value)));
         try_admit("PUT", SEND, &headers).map(|_| ())
     };
-    for fine in ["application/json; charset=UTF-8", "text/plain", "a/b;charset=\"utf-8\"", "x", ""]
-    {
+    for fine in [
+        "application/json",
+        "application/json; charset=UTF-8",
+        "text/plain",
+        "a/b;charset=\"utf-8\"",
+        "x",
+        "",
+    ] {
         assert_eq!(put(&[fine]), Ok(()), "{fine}");
     }
     for odd in [
@@ -236,6 +254,9 @@ fn r33_a_body_is_json_whatever_its_type_unless_that_is_read_another_way() {
     ] {
         assert_eq!(put(&[odd]), Err(Rejection::ContentEncoding), "{odd}");
     }
+    // Nobody knows in which encoding.
+    let odd = HeaderValue::from_bytes(b"multipart/form-data; boundary=\xe9").unwrap();
+    assert_eq!(check_content_type(&[&odd]).unwrap_err().rejection, Rejection::ContentEncoding);
     let two = ["application/json", "application/json"];
     assert_eq!(put(&two), Err(Rejection::ContentEncoding));
     assert_eq!(put(&[]), Ok(()));

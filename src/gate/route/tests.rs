@@ -67,6 +67,8 @@ fn r5_unknown_federation_and_policy_paths_are_signed() {
         "/_matrix/federation/v1/query/made_up",
         "/_matrix/policy",
         "/_matrix/policy/v9/x",
+        // Escapes of a parameter are nobody's business.
+        "/_matrix/federation/v9/anything/%21x",
     ] {
         assert_eq!(access("GET", path).unwrap().access, Access::Signed, "{path}");
     }
@@ -117,6 +119,8 @@ fn b6_other_spellings_of_our_paths_never_pass_as_open_or_foreign() {
         "/_matrix/federation%23/v1/send/1",
         "/_matrix/federation%20/v1/send/1",
         "/_matrix%09/federation/v1/send/1",
+        // An escape that comes of decoding twice what is no escape after decoding once.
+        "/_matrix%25%2532%2566federation/v1/send/1",
     ] {
         assert_eq!(access("PUT", path), Err(Rejection::TargetRefused), "{path}");
     }
@@ -129,6 +133,14 @@ fn b6_paths_that_hide_dots_or_are_escaped_over_and_over_are_refused() {
     }
     for path in ["/a;b=c/d", "/a/;/b", "/a/%252541", "/a%2fb", "/a/..b/.c", "/%25+f", "/a/%c3%a9"] {
         assert_eq!(access("GET", path).map(|found| found.access), Ok(Access::Other), "{path}");
+    }
+}
+
+#[test]
+fn what_no_router_takes_for_one_of_our_paths_is_other() {
+    for mark in [":", "@", "$", "%22", "%3c", "%3e", "%25+f", "%25"] {
+        let path = format!("/_matrix{mark}/federation/v1/send/1");
+        assert_eq!(access("PUT", &path).map(|found| found.access), Ok(Access::Other), "{path}");
     }
 }
 

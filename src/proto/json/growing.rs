@@ -51,7 +51,6 @@ impl Scan {
     /// Goes on; whether the text may still be an object.
     fn advance(&mut self, text: &[u8]) -> bool {
         self.seen = text.len();
-        self.is_whole = false;
         match utf8::check(text.get(self.utf8..).unwrap_or_default()) {
             Ok(()) => self.utf8 = text.len(),
             Err(broken) if broken.is_cut => self.utf8 += broken.offset,
@@ -155,14 +154,12 @@ impl GrowingText {
     fn advance(&mut self, notes_bytes_max: usize) {
         let text = if self.rest.is_empty() { &self.first[..] } else { &self.rest };
         while let Some(scan) = &mut self.scan
-            && (scan.seen < text.len() || !scan.is_whole)
+            && scan.seen < text.len()
             && scan.scan.memory_bytes() <= notes_bytes_max
         {
             let end = text.len().min(scan.seen + AT_ONCE_BYTES);
             if text.len() > LENGTH_MAX || !scan.advance(text.get(..end).unwrap_or_default()) {
                 self.scan = None;
-            } else if end == text.len() {
-                return;
             }
         }
     }
@@ -199,6 +196,7 @@ mod tests {
         kept.end();
         assert!(!kept.may_be_canonical(), "nobody has looked");
         assert!(kept.object().unwrap().is_canonical());
+        assert_eq!(kept.into_bytes(), b"{}"[..]);
     }
 
     fn written(object: &Object<'_>) -> Vec<u8> {

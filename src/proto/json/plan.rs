@@ -37,7 +37,7 @@ struct Disordered {
     first: u32,
 }
 
-/// A member of such an object, from its name's opening quote to the end of its value.
+/// A member of such an object, from its name's opening quote to the comma or brace behind its value.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     /// Where it begins, and whether it is the last one.

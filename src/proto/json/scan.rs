@@ -185,14 +185,11 @@ impl<'t> Place<'t, '_> {
         'token: loop {
             'value: {
                 match (self.next, self.rest) {
-                    (Next::Behind, _) => break 'value,
+                    (Next::Behind, _)
+                    | (Next::FirstItem, [b']', ..])
+                    | (Next::FirstName, [b'}', ..]) => break 'value,
                     (Next::String, _) => {
                         self.take_string()?;
-                        break 'value;
-                    }
-                    (Next::FirstItem, [b']', after @ ..])
-                    | (Next::FirstName, [b'}', after @ ..]) => {
-                        self.close(after);
                         break 'value;
                     }
                     (Next::FirstName | Next::Name, [b'"', name @ ..]) => self.take_name(name)?,
@@ -372,8 +369,8 @@ impl<'t> Place<'t, '_> {
             let start = |index| members.get(index).map(|start| *start as usize);
             let index = member.index();
             let end = match start(index + 1) {
-                Some(next) => end_before(text, end_before(text, next).saturating_sub(1)),
-                None => end_before(text, close),
+                Some(next) => comma_before(text, next),
+                None => close,
             };
             start(index).unwrap_or(end)..end
         };
@@ -477,10 +474,10 @@ impl Notes {
     }
 }
 
-/// Where what stands before `offset` ends, but for white space.
+/// Where the comma before the member that begins at `offset` stands.
 #[inline]
-fn end_before(text: &[u8], offset: usize) -> usize {
-    text.get(..offset).unwrap_or_default().trim_ascii_end().len()
+fn comma_before(text: &[u8], offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().trim_ascii_end().len().saturating_sub(1)
 }
 
 const fn is_space(byte: u8) -> bool {

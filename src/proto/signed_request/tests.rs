@@ -81,6 +81,17 @@ fn b6_dot_segments_are_refused_escaped_or_not() {
 }
 
 #[test]
+fn what_only_looks_like_a_dot_segment_is_accepted() {
+    for segment in [
+        "-", "--", ".0", "..@", "$2e", "&2e", "%1e", "%3e", "%2d", "%2f", "%2D", "%2F", "%2e%2f",
+        "%251e", "%253e", "%252d", "%252g", "%252D", "%252G",
+    ] {
+        let target = format!("/a/{segment}/b");
+        assert!(RequestTarget::parse(target.as_bytes()).is_ok(), "{target}");
+    }
+}
+
+#[test]
 fn b6_empty_segments_are_refused() {
     for (segments, offset) in [("//", 1), ("//a", 1), ("/a//b", 3), ("/a//", 3), ("/a/b///?c", 5)] {
         assert_eq!(refused(segments), TargetError::EmptySegment { offset }, "{segments}");
@@ -150,6 +161,17 @@ fn r26_the_signed_object_is_the_specs() {
         let method = vector["method"].as_str().unwrap();
         let bytes = signed_bytes(method, vector["uri"].as_str().unwrap(), content.as_deref());
         assert_eq!(vector["signed_bytes_text"], bytes);
+    }
+}
+
+#[test]
+fn r26_all_is_signed_however_long_it_is() {
+    for length in (0..1_200).chain([8_000]) {
+        let uri = format!("/{}", "a".repeat(length));
+        let wanted = format!(
+            r#"{{"destination":"destination.example","method":"GET","origin":"domain","uri":"{uri}"}}"#
+        );
+        assert_eq!(signed_bytes("GET", &uri, None), wanted, "{length}");
     }
 }
 

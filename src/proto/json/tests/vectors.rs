@@ -129,3 +129,27 @@ fn json_test_suite_what_must_be_refused() {
         assert!(Object::scan(&wrapped).is_err(), "{name}");
     }
 }
+
+/// Whatever byte stands in whichever place: what is accepted is JSON, and nothing else is refused but a
+/// repeated name.
+#[test]
+fn r34_no_other_byte_stands_for_one_of_the_grammar() {
+    let text = "{\"a\":[1,-2.5e+3,true,null,\"x\\n\\u001f\\ud83d\\ude00\"],\"b\":{\"\\\\\":{},\"d\":[]},\n\t\"e\" : false ,\r\"f\":[ ] , \"g\" : { \"h\": 7 } }";
+    for (place, byte) in (0..text.len()).flat_map(|place| (0..=u8::MAX).map(move |b| (place, b))) {
+        let mut text = text.as_bytes().to_vec();
+        text[place] = byte;
+        let shown = text.escape_ascii();
+        let value = serde_json::from_slice::<Value>(&text).ok().filter(Value::is_object);
+        match Object::scan(&text) {
+            Ok(object) => {
+                let written = collect(|mut sink| object.write_canonical(&mut sink));
+                assert!(value.is_some(), "{shown}");
+                assert_eq!(value, serde_json::from_slice(&written).ok(), "{shown}");
+            }
+            Err(error) => {
+                let is_refused = value.is_none() || error.kind == JsonErrorKind::DuplicateKey;
+                assert!(is_refused, "{shown}: {error}");
+            }
+        }
+    }
+}
