@@ -96,7 +96,7 @@ impl Contender {
 impl Drop for Contender {
     fn drop(&mut self) {
         for id in self.ids() {
-            let _gone = Command::new("kill").arg(id.to_string()).status();
+            let _gone = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
         let _gone = self.process.wait();
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fedgate::clock::{Clock, ManualClock};
 use fedgate::config::{Mode, OtherPaths};
 use fedgate::gate::{Gate, GateSettings};
+use fedgate::keys::budget::Rates;
 use fedgate::keys::cache::KeyCache;
 use fedgate::keys::fetch::OriginFetcher;
 use fedgate::keys::keyring::{KeyPolicy, Keyring, KeyringParts, Stage};
@@ -126,7 +127,11 @@ pub fn gate() -> (Gate, Keyring) {
         }],
         clock: Arc::clone(&clock),
         metrics: KeyMetrics::new(&Registry::new()).unwrap(),
-        policy: KeyPolicy::default(),
+        // All that the growth is measured with are new at one time.
+        policy: KeyPolicy {
+            first_seen: Rates { in_all: 100_000, per_network: 100_000 },
+            ..KeyPolicy::default()
+        },
         rules: Rulebook::default(),
     });
     let settings = GateSettings {

@@ -32,5 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let mut args = std::env::args().skip(1);
     let interpreter = args.next().expect("the Python to run: start it with benches/peers/run");
-    report::report(&interpreter, args.any(|arg| arg == "--write"));
+    match args.next().as_deref() {
+        Some(report::START) => report::start(&interpreter),
+        argument => report::report(&interpreter, argument == Some("--write")),
+    }
 }

@@ -1,6 +1,9 @@
 //! Rounds of all contenders, and the table of what they take.
 
 use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
 
 use crate::clock::{SLICE_NS, quantile, time};
 use crate::contenders::{Contender, House};
@@ -9,7 +12,15 @@ use crate::results;
 use crate::ruma::Ruma;
 use crate::workload::{KINDS, Kind};
 
-const ROUNDS: usize = 200;
+/// Where stack, heap and tables happen to lie makes a verdict a fifth slower or faster for as long as a
+/// process lives: all are started anew so many times.
+const STARTS: usize = 16;
+
+/// Of each start.
+const ROUNDS: usize = 12;
+
+/// What has a program of this name measure one start.
+pub const START: &str = "start";
 
 /// Sent there, a request is not the one that was signed.
 const FORGED_TARGET: &str = "/_matrix/federation/v1/version";
@@ -79,28 +90,52 @@ fn version(name: &str) -> &'static str {
     entry.split('"').next().unwrap_or_default()
 }
 
-pub fn report(interpreter: &str, write: bool) {
+/// One start of all: prints what each takes of each request, a line for each.
+pub fn start(interpreter: &str) {
     let mut python = Python::start(interpreter);
-    let mut table = HEAD.to_owned();
-    print!("{HEAD}");
     for kind in &KINDS {
         // The largest take milliseconds.
         let rounds = if kind.bytes > 1_000_000 { ROUNDS / 4 } else { ROUNDS };
-        let line = line(kind, &measure(&House::new(kind), &mut python, rounds));
-        println!("{line}");
-        writeln!(table, "{line}").unwrap();
+        println!("{}", json!(measure(&House::new(kind), &mut python, rounds)));
     }
+}
+
+/// What all starts have measured of each request.
+fn measure_all(interpreter: &str) -> [Measured; KINDS.len()] {
+    let program = std::env::current_exe().unwrap();
+    let mut all: [Measured; KINDS.len()] = Default::default();
+    for _ in 0..STARTS {
+        let mut start = Command::new(&program);
+        let output = start.args([interpreter, START]).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "a start has failed");
+        let lines = str::from_utf8(&output.stdout).unwrap().lines();
+        for (measured, line) in all.iter_mut().zip(lines) {
+            let more: Measured = serde_json::from_str(line).unwrap();
+            measured.iter_mut().zip(more).for_each(|(times, more)| times.extend(more));
+        }
+    }
+    all
+}
+
+pub fn report(interpreter: &str, write: bool) {
+    let python = Python::start(interpreter).versions;
+    let mut table = HEAD.to_owned();
+    for (kind, measured) in KINDS.iter().zip(&measure_all(interpreter)) {
+        writeln!(table, "{}", line(kind, measured)).unwrap();
+    }
+    print!("{table}");
     let head = format!(
         "## A verdict beside ruma's and Python's\n\n`benches/peers/run --write`: {}. The requests of \
          `cargo bench --bench verify`, the same bytes and signatures for all, from the head to the \
          verdict, the key at hand: fedgate's gate; `verify_http_request` of ruma-federation-api {}; and \
          what Synapse does with header, body and signature, without its HTTP server and keyring ({}). \
-         All take turns, {ROUNDS} rounds, a quarter of them for 2 MB; processor time. Of each: how many \
-         times the floor, which is ed25519-dalek's `verify` of the prepared message; medians over rounds, \
-         the floor's time the tenth percentile.\n\n",
+         All take turns, {ROUNDS} rounds (a quarter of them for 2 MB) in each of {STARTS} starts, for where \
+         things lie in memory makes a process faster or slower; processor time. Of each: how many times \
+         the floor, which is ed25519-dalek's `verify` of the prepared message; medians over rounds, the \
+         floor's time the tenth percentile.\n\n",
         results::origin(),
         version("ruma-federation-api"),
-        python.versions,
+        python,
     );
     if write {
         results::write("peers", &(head + &table));

@@ -61,7 +61,7 @@ mod tests {
             assert_eq!(check(&text), Ok(()), "{length}");
             for (bad, repeated) in broken.into_iter().flat_map(|bad| [(bad, 1), (bad, 300)]) {
                 for behind in ["", "x"] {
-                    let before = text.get(..length + repeated * character.len()).unwrap();
+                    let before = &text[..length + repeated * character.len()];
                     let text = [before, bad, behind.as_bytes()].concat();
                     let known = str::from_utf8(&text).unwrap_err();
                     let (offset, is_cut) = (known.valid_up_to(), known.error_len().is_none());
