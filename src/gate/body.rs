@@ -23,8 +23,8 @@ pub struct Body<'k> {
 }
 
 impl<'k> Body<'k> {
-    /// One that is only kept.
-    pub(super) const fn kept(keys: &'k FoundKeys) -> Self {
+    /// One that is only kept: all that there is to do waits for the verdict.
+    pub const fn kept(keys: &'k FoundKeys) -> Self {
         Self { keys, text: GrowingText::kept(), heard: None, heard_bytes: 0 }
     }
 

@@ -440,9 +440,15 @@ async fn what_goes_on_is_what_came() {
         let keys = house.gate.find_keys(&admitted.claim, CLIENT).await.unwrap();
         // What is not canonical is not heard on the way.
         let left = if text.contains(' ') { text.len() } else { 0 };
+        let mut kept = Body::kept(&keys);
         let mut unended = house.gate.hear(&admitted, &keys);
-        unended.push(Bytes::copy_from_slice(text.as_bytes()), 0);
-        assert!(house.gate.judge(&admitted, &unended).is_ok(), "though not all has been heard");
+        for body in [&mut kept, &mut unended] {
+            body.push(Bytes::copy_from_slice(text.as_bytes()), 0);
+            assert!(house.gate.judge(&admitted, body).is_ok(), "though not all has been heard");
+        }
+        kept.end();
+        assert_eq!(kept.bytes_left(), text.len(), "all is left to the verdict");
+        assert!(house.gate.judge(&admitted, &kept).is_ok());
         for length in [1, 5_000, usize::MAX] {
             let body = heard(&house.gate, &admitted, &keys, text, length);
             assert_eq!(body.bytes_left(), left);

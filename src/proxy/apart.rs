@@ -1,8 +1,8 @@
 //! What costs much processor time is bounded, so that it is never what everybody else waits for (threat
-//! R5). Large bodies that are not canonical, of which verifying the largest takes a tenth of a second, are
-//! verified on half of the processors at most; others piece by piece while they come. TLS handshakes,
-//! bodies and long answers, of which anybody can begin thousands at one time, have a pace, where they are
-//! of those from whose networks no valid signature has come yet.
+//! R5). Large bodies, of which verifying the largest takes a tenth of a second, are verified on half of the
+//! processors at most; canonical ones piece by piece while they come, but for those of strangers, from
+//! whose networks no valid signature has come yet. Theirs have a pace, as have their TLS handshakes and
+//! the long answers to them, of which anybody can begin thousands at one time.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use super::door::NEW_RATES;
 const LARGE_BYTES: usize = 262_144;
 
 /// How fast the bodies of all strangers together are read, in bytes a second, but for the first piece of
-/// each: receiving and deciphering that many takes about a tenth of a processor.
+/// each: receiving and deciphering that many takes about a tenth of a processor. They are verified once they
+/// are whole, in turns.
 const BODY_BYTES_PER_SECOND: u32 = 64 << 20;
 
 /// What of that may come at once after a pause: 6 MiB, which everybody else waits for.

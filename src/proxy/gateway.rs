@@ -31,7 +31,7 @@ use crate::gate::admission::{Admitted, BodyRule, HEAD_BYTES_MAX, RequestHead, he
 use crate::gate::events::{Examined, Lesson};
 use crate::gate::metrics::Stage;
 use crate::gate::route::Endpoint;
-use crate::gate::{Body, Gate, Permit, Refusal, Rejection};
+use crate::gate::{Body, FoundKeys, Gate, Permit, Refusal, Rejection};
 use crate::notary::{Answer, KeyServer, KeyServerError, Question};
 
 /// What a request takes beside its head and its body, in bytes: a buffer of pingora's on either side,
@@ -255,11 +255,10 @@ impl Exchange<'_> {
         };
         record.end_stage(Stage::Keys);
         if admitted.body == BodyRule::Unbounded {
-            let permit = gate.judge(&admitted, &gate.hear(&admitted, &keys))?.permit;
+            let permit = gate.judge(&admitted, &Body::kept(&keys))?.permit;
             return self.clear_unread(session, permit, share).await;
         }
-        let mut body = gate.hear(&admitted, &keys);
-        self.take_body(session, &admitted, &mut body, &mut share).await?;
+        let body = self.take_body(session, &admitted, &keys, &mut share).await?;
         record.end_stage(Stage::Body);
         if let Some(question) = self.key_question(&admitted, body.bytes()) {
             // Nothing of the body is wanted any more, while the answer may have to be fetched.
@@ -343,25 +342,29 @@ impl Exchange<'_> {
         self.guest.is_stranger().then(|| Arc::clone(&self.gateway.apart))
     }
 
-    /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for.
-    async fn take_body(
+    /// Hop 5: the whole body, after the `100 Continue` a client may be waiting for. A stranger's is only
+    /// kept: of those that never become whole nothing is hashed.
+    async fn take_body<'k>(
         &self,
         session: &mut ServerSession,
         admitted: &Admitted,
-        body: &mut Body<'_>,
+        keys: &'k FoundKeys,
         share: &mut Share,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Body<'k>, Refusal> {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
-        let pace = self.gateway.timeouts.body;
-        let stranger = self.stranger();
-        read_body(session, admitted.body, body, share, pace, stranger.as_deref()).await?;
+        let (pace, stranger) = (self.gateway.timeouts.body, self.stranger());
+        let mut body = match stranger {
+            Some(_) => Body::kept(keys),
+            None => self.gateway.gate.hear(admitted, keys),
+        };
+        read_body(session, admitted.body, &mut body, share, pace, stranger.as_deref()).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
-        Ok(())
+        Ok(body)
     }
 
     /// Hop 8: hands the request to pingora and takes the client's session back.
