@@ -61,12 +61,13 @@ const CONFINED: [(&str, &[&str]); 7] = [
 ];
 
 /// What the pure core may be made of.
-const PROTO_CRATES: [&str; 12] = [
+const PROTO_CRATES: [&str; 13] = [
     "base64",
     "bytes",
     "curve25519_dalek",
     "ed25519_dalek",
     "http",
+    "ring",
     "serde",
     "serde_json",
     "sha2",

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use curve25519_dalek::{EdwardsPoint, Scalar};
-use sha2::{Digest as _, Sha512};
+use ring::digest::{Context, SHA512};
 
 use super::comb::KeyTable;
 use super::hot::HotKeys;
@@ -60,7 +60,7 @@ const TABLES_MADE_MAX: usize = 16;
 #[derive(Clone)]
 pub struct Verifier {
     /// Over R, the key, and the message so far.
-    hash: Sha512,
+    hash: Context,
     key: VerifyKey,
     r: [u8; 32],
     s: Scalar,
@@ -77,7 +77,9 @@ impl VerifyKey {
         }
         let s = Scalar::from_canonical_bytes(*signature.s_bytes());
         let s = Option::<Scalar>::from(s).ok_or(BadSignature)?;
-        let hash = Sha512::new().chain_update(r).chain_update(self.as_bytes());
+        let mut hash = Context::new(&SHA512);
+        hash.update(&r);
+        hash.update(self.as_bytes());
         Ok(Verifier { hash, key: self.clone(), r, s })
     }
 }
@@ -116,7 +118,11 @@ impl Verifier {
 
     /// What R must be the encoding of: `S * B - k * A`.
     fn expected_r(self, table: Option<&KeyTable>) -> EdwardsPoint {
-        let k = Scalar::from_bytes_mod_order_wide(&self.hash.finalize().into());
+        let mut hash = [0; 64];
+        for (byte, hashed) in hash.iter_mut().zip(self.hash.finish().as_ref()) {
+            *byte = *hashed;
+        }
+        let k = Scalar::from_bytes_mod_order_wide(&hash);
         match table {
             Some(table) => table.expected_r(&self.s, &k),
             None => {

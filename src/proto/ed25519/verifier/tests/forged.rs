@@ -1,6 +1,7 @@
 //! Signatures that are honest, damaged, or made by somebody who knows the curve.
 
 use curve25519_dalek::constants::EIGHT_TORSION;
+use sha2::{Digest as _, Sha512};
 
 use super::*;
 use crate::proto::ed25519::SigningKey;
