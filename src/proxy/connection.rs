@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use memchr::memchr;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
@@ -134,7 +135,7 @@ impl HeadWatch {
         }
         let mut state = self.lock();
         if !state.line_ended {
-            let end = bytes.iter().position(|b| *b == b'\n');
+            let end = memchr(b'\n', bytes);
             let line = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
             let room = REQUEST_LINE_BYTES_MAX.saturating_sub(state.line.len());
             state.line.extend_from_slice(line.get(..room).unwrap_or(line));
@@ -142,9 +143,12 @@ impl HeadWatch {
         }
         let in_head = state.blank < BLANK_BYTES;
         let mut rest = bytes;
-        while state.blank < BLANK_BYTES
-            && let Some((byte, after)) = rest.split_first()
-        {
+        while state.blank < BLANK_BYTES {
+            if state.blank == 0 {
+                // Nothing but this begins an end.
+                rest = memchr(b'\r', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
+            }
+            let Some((byte, after)) = rest.split_first() else { break };
             state.blank = next_blank(state.blank, *byte);
             rest = after;
         }

@@ -1,13 +1,15 @@
 //! Writes what fedgate itself answers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::{ErrorType, OrErr, Result};
+use serde::Serialize;
 
 use crate::gate::{Refusal, Rejection};
 use crate::notary::KeyServerError;
@@ -24,29 +26,45 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// The body of a refusal, as the specification has it ("Standard error response").
+#[derive(Serialize)]
+struct MatrixError<'a> {
+    errcode: &'static str,
+    error: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
 impl Answer {
     /// The answer for `refusal`.
     pub fn new(refusal: &Refusal) -> Result<Self> {
         let rejection = refusal.rejection;
-        let mut object = serde_json::Map::new();
-        object.insert("errcode".into(), rejection.errcode().into());
-        let mut text = refusal.text.as_deref().unwrap_or(rejection.public_text()).to_owned();
+        let mut error = Cow::from(refusal.text.as_deref().unwrap_or(rejection.public_text()));
         if rejection.tells_detail() {
-            text = format!("{text}: {}", refusal.detail);
+            error = format!("{error}: {}", refusal.detail).into();
         }
-        object.insert("error".into(), text.into());
-        if let (Rejection::RateLimited, Some(after)) = (rejection, refusal.retry_after) {
-            object.insert("retry_after_ms".into(), whole_milliseconds(after).into());
-        }
-        let body = Bytes::from(serde_json::Value::Object(object).to_string());
-        let mut header = ResponseHeader::build(rejection.status(), Some(4))?;
-        header.insert_header(CONTENT_TYPE, "application/json")?;
-        header.insert_header(CONTENT_LENGTH, body.len())?;
+        let limited = refusal.retry_after.filter(|_| rejection == Rejection::RateLimited);
+        let retry_after_ms = limited.map(whole_milliseconds);
+        let error = MatrixError { errcode: rejection.errcode(), error, retry_after_ms };
+        let body = serde_json::to_vec(&error)
+            .or_err(ErrorType::InternalError, "an error that cannot be written")?
+            .into();
+        let mut header = json_header(rejection.status(), &body)?;
         if let Some(after) = refusal.retry_after {
             header.insert_header(RETRY_AFTER, whole_seconds(after))?;
         }
         Ok(Self { header, body })
     }
+}
+
+/// Status and header fields of an answer that is JSON.
+fn json_header(status: StatusCode, body: &Bytes) -> Result<ResponseHeader> {
+    // With room for the two fields that pingora adds. It writes these names the usual way, in HTTP/1 as
+    // well, without being told how.
+    let mut header = ResponseHeader::build_no_case(status, Some(4))?;
+    header.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    Ok(header)
 }
 
 /// The same as the specification has it in the body, rounded up too.
@@ -61,11 +79,7 @@ fn whole_seconds(after: Duration) -> u64 {
 
 /// Answers a request with JSON of our own.
 pub async fn answer(session: &mut ServerSession, body: Bytes) -> Result<()> {
-    // With room for the two fields that pingora adds. It writes these names the usual way, in HTTP/1 as
-    // well, without being told how.
-    let mut header = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
-    header.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
-    header.insert_header(CONTENT_LENGTH, body.len())?;
+    let header = json_header(StatusCode::OK, &body)?;
     session.write_response_header(Box::new(header)).await?;
     session.write_response_body(body, true).await
 }

@@ -2,6 +2,7 @@
 
 use http::Version;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use memchr::memchr_iter;
 use pingora::protocols::http::ServerSession;
 
 use super::connection::HeadWatch;
@@ -48,8 +49,7 @@ fn is_verbatim(line: &[u8], method: &[u8], target: &[u8]) -> bool {
 /// Whether a line of a raw head ends in a line feed alone: where one parser sees the end of the
 /// head, another reads on (threats B1).
 fn has_bare_line_feed(raw: &[u8]) -> bool {
-    raw.split_inclusive(|b| *b == b'\n')
-        .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+    memchr_iter(b'\n', raw).any(|at| !raw.get(..at).is_some_and(|line| line.ends_with(b"\r")))
 }
 
 /// Whether a raw head has a field with this lower-case name.
@@ -78,6 +78,16 @@ mod tests {
             b"get /a?b HTTP/1.1",
         ] {
             assert!(!ok(line), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn b1_a_line_feed_alone_is_noticed_wherever_it_is() {
+        for raw in ["", "GET / HTTP/1.1\r\nA: b\r\n\r\n", "\r\n", "no line \r at all"] {
+            assert!(!has_bare_line_feed(raw.as_bytes()), "{raw:?}");
+        }
+        for raw in ["\n", "a\n", "a\r\n\n", "a\r\nb\nc\r\n", "\r \n", "a\r\nb\r\n\r\n\n"] {
+            assert!(has_bare_line_feed(raw.as_bytes()), "{raw:?}");
         }
     }
 
