@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages: the first bytes in one take 2 MiB, 10 MiB in all at rest. A kernel
+    // that does not know them has none.
+    let _unknown = rustix::thread::disable_transparent_huge_pages(true);
     fedgate::cli::main()
 }

@@ -159,9 +159,10 @@ pub async fn occupy(fedgate: &Path, what: &str, seconds: u64) {
     let homeserver = homeserver::start().await;
     let gate = Contender::start(Kind::Fedgate, fedgate, homeserver).await;
     println!("{}", gate.id());
-    let work = works().into_iter().find(|work| work.name == what).unwrap();
+    let signed = works().into_iter().map(|work| (work.name, work.request));
+    let (_, request) = signed.chain(refused()).find(|(name, _)| *name == what).unwrap();
     let time = Duration::from_secs(seconds);
-    let figures = at_full_speed(&gate, &[work.request], CONNECTIONS, time).await;
+    let figures = at_full_speed(&gate, &[request], CONNECTIONS, time).await;
     println!("{:.0} us of processor time, {:.0} requests/s", figures.cpu_us, figures.per_second);
 }
 

@@ -63,6 +63,15 @@ async fn r12_what_was_learnt_is_handed_over_with_the_file_of_keys() {
 }
 
 #[tokio::test]
+async fn no_process_has_huge_pages() {
+    let mut process = Process::start(&Settings::new(1)).await;
+    assert!(process.status().contains("THP_enabled:\t0\n"), "{}", process.status());
+    process.hand_over().await;
+    assert!(process.status().contains("THP_enabled:\t0\n"), "{}", process.status());
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn fault_31_a_new_process_that_cannot_serve_changes_nothing() {
     let homeserver = Homeserver::start().await;
     let good = Settings::new(homeserver.port);

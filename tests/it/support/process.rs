@@ -107,6 +107,11 @@ impl Process {
         kill_process(Pid::from_raw(self.pid).unwrap(), signal).unwrap();
     }
 
+    /// What the system says of the process that serves, a line for each thing.
+    pub fn status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap()
+    }
+
     /// Puts another program in the place of the one that was started.
     pub fn install(&self, program: &str) {
         let (link, new) = (self.dir.path().join("fedgate"), self.dir.path().join("new"));
