@@ -3,8 +3,9 @@
 //! The floor is ed25519-dalek's `verify` over the prepared message; the gate goes from the request's head
 //! and body to the permit, with the origin's key in its cache. Only ratios mean anything.
 //!
-//! `cargo bench --bench verify` takes the time of both in turns within one process. With `-- count` both
-//! are run under valgrind instead, and their instructions are counted: that figure is the same each time.
+//! `cargo bench --bench verify` takes the time of both in turns within one process, and several
+//! processes. With `-- count` both are run under valgrind instead, and their instructions are counted:
+//! that figure is the same each time.
 //! `-- count --check` fails if a goal is missed by more than a few per cent. `-- growth` shows how the time
 //! grows with bodies and with the number of servers whose keys are known. `--write` puts the table into
 //! `benches/RESULTS.md`, and a picture of the times into `benches/verdict.svg`; `-- 5` takes five times as many rounds.
@@ -51,6 +52,11 @@ fn main() {
     // What cargo adds to the arguments of a benchmark.
     args.retain(|arg| arg != "--bench");
     let has = |name: &str| args.iter().any(|arg| arg == name);
+    if let [mode, kind, rounds] = &args[..]
+        && mode == "start"
+    {
+        return time::one_start(kind.parse().unwrap(), rounds.parse().unwrap());
+    }
     if let [mode, contender, kind, times] = &args[..]
         && mode == "run"
     {

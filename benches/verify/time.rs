@@ -1,13 +1,19 @@
 //! Time, of contenders in turns: the machine's speed cancels out.
 
 use std::fmt::Write as _;
+use std::process::Command;
 
 use crate::clock::{SLICE_NS, now, quantile, time};
 use crate::contenders::{Contender, House, PIECE_BYTES};
 use crate::workload::{KINDS, Kind, Wire};
 use crate::{plot, results};
 
-const ROUNDS: usize = 200;
+/// Where things lie in memory is another matter in each start, and moves small requests by a tenth: the
+/// rounds of as many are put together.
+const STARTS: usize = 8;
+
+/// Of each start.
+const ROUNDS: usize = 25;
 
 /// What may be asked of a hot key, for requests up to 2 KB, and of the verdict after the last byte, as a
 /// multiple of the floor of a GET.
@@ -59,6 +65,31 @@ fn measure(house: &House, get: &House, rounds: usize) -> [Vec<f64>; 5] {
     measured
 }
 
+/// What one start of the program measures and prints, a line for each round.
+pub fn one_start(kind: usize, rounds: usize) {
+    let measured = measure(&House::new(&KINDS[kind]), &House::new(&KINDS[0]), rounds);
+    for round in 0..rounds {
+        println!("{}", measured.each_ref().map(|part| part[round].to_string()).join(" "));
+    }
+}
+
+/// The rounds of all starts.
+fn in_starts(kind: usize, rounds: usize) -> [Vec<f64>; 5] {
+    let mut measured: [Vec<f64>; 5] = Default::default();
+    for _ in 0..STARTS {
+        let own = std::env::current_exe().unwrap();
+        let arguments = ["start".to_owned(), kind.to_string(), rounds.to_string()];
+        let start = Command::new(own).args(arguments).output().unwrap();
+        assert!(start.status.success(), "{}", String::from_utf8_lossy(&start.stderr));
+        for line in String::from_utf8(start.stdout).unwrap().lines() {
+            for (part, figure) in measured.iter_mut().zip(line.split(' ')) {
+                part.push(figure.parse().unwrap());
+            }
+        }
+    }
+    measured
+}
+
 /// Of one kind of request, multiples of the floor and, for the end, of the floor of a GET.
 pub struct Ratios {
     pub name: &'static str,
@@ -104,12 +135,11 @@ pub fn report(times: usize, write: bool) {
         "| request | floor, us | gate, us | of the floor | at most | with a table | after the last \
          byte, us | of the GET's floor |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    let get = House::new(&KINDS[0]);
     let mut rows = Vec::new();
-    for kind in &KINDS {
+    for (index, kind) in KINDS.iter().enumerate() {
         // The largest take milliseconds.
-        let rounds = if kind.bytes > 1_000_000 { ROUNDS / 4 } else { ROUNDS } * times;
-        let measured = measure(&House::new(kind), &get, rounds);
+        let rounds = if kind.bytes > 1_000_000 { ROUNDS / 3 } else { ROUNDS } * times;
+        let measured = in_starts(index, rounds);
         let ratios = Ratios::of(kind, &measured);
         let line = line(kind, &measured, &ratios);
         println!("{line}");
@@ -119,8 +149,8 @@ pub fn report(times: usize, write: bool) {
     let head = format!(
         "## Time of a verdict\n\n`cargo bench --bench verify -- --write`: {}. One request from its head to \
          the verdict, its key in the cache, beside ed25519-dalek's `verify` of the prepared message (the \
-         floor), in turns within one process; processor time, ratios are medians over rounds, times the \
-         tenth percentile. With a table: the origin's key has one, at most {HOT_GOAL} for requests up to \
+         floor), in turns within one process, and {STARTS} processes one after the other; processor time, \
+         ratios are medians over rounds, times the tenth percentile. With a table: the origin's key has one, at most {HOT_GOAL} for requests up to \
          2 KB. After the last byte: the body comes in pieces of {PIECE_BYTES} bytes, and only what is done \
          from the last one on is counted; at most {LAST_GOAL} times the floor of a GET for canonical \
          bodies. `!` marks what misses its goal.\n\n",
