@@ -218,7 +218,7 @@ fn allocations(work: &Workload, pieces: &[Bytes]) -> [u64; 2] {
     let Workload { method, target, headers, .. } = work;
     let head = RequestHead { method, raw_target: target.as_bytes(), headers };
     let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut counted = [0; 2];
+    let mut counted = [u64::MAX; 2];
     for round in 0..100 {
         let mut found = None;
         let asked = allocation_counter::measure(|| {
@@ -239,18 +239,21 @@ fn allocations(work: &Workload, pieces: &[Bytes]) -> [u64; 2] {
         if round == 70 {
             assert!(keyring.hot_keys().make_one());
         }
-        counted = [asked, judged].map(|cost| cost.count_total);
+        // Now and then a request does the cache's housekeeping: what each of them allocates is the least.
+        if round > 80 {
+            let [head, verdict] = counted;
+            counted = [head.min(asked.count_total), verdict.min(judged.count_total)];
+        }
     }
     counted
 }
 
 #[test]
-fn a_verdict_allocates_nothing() {
+fn a_request_allocates_nothing_from_its_head_to_the_verdict() {
     for kind in KINDS.iter().filter(|kind| kind.wire == Wire::Canonical) {
         let work = workload::workload(kind, workload::ORIGIN);
         let [asked, judged] = allocations(&work, std::slice::from_ref(&work.body));
-        println!("{}: {asked} for head and keys, {judged} to the verdict", kind.name);
-        assert_eq!(judged, 0, "{}", kind.name);
+        assert_eq!([asked, judged], [0, 0], "{}: head and keys, verdict", kind.name);
         // In pieces, what is kept of them is one allocation.
         let pieces: Vec<_> = work.body.chunks(16_384).map(Bytes::copy_from_slice).collect();
         let [_, judged] = allocations(&work, &pieces);

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -172,6 +173,9 @@ pub enum KeyAnswer {
     Valid(TrustedKey),
 }
 
+/// One answer for each key; most requests name one.
+pub type KeyAnswers = SmallVec<[KeyAnswer; 1]>;
+
 /// No source could be asked just now, so nothing can be said of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysUnavailable {
@@ -234,7 +238,7 @@ impl Keyring {
         origin: &ServerName,
         ids: &[KeyId],
         client: IpAddr,
-    ) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
+    ) -> Result<KeyAnswers, KeysUnavailable> {
         let now = self.0.parts.clock.now();
         let cached = self.0.parts.cache.get(origin, now);
         if let Some(known) = &cached
@@ -265,7 +269,7 @@ impl Keyring {
         ids: &[KeyId],
         client: IpAddr,
         mut cached: Option<Arc<KnownKeys>>,
-    ) -> (LookupSource, Result<Vec<KeyAnswer>, KeysUnavailable>) {
+    ) -> (LookupSource, Result<KeyAnswers, KeysUnavailable>) {
         // A fetch that was under way before this lookup ends before this deadline.
         let deadline = Instant::now() + self.0.parts.policy.fetch_timeout;
         for _ in 0..TURNS_MAX {

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::byte_set::ByteSet;
 use super::limits::SERVER_NAME_BYTES_MAX;
 
-/// A homeserver's name, within the spec's grammar; compared byte for byte.
+/// A homeserver's name, within the spec's grammar; compared byte for byte. Up to 23 bytes stand in place,
+/// and nothing is allocated; longer ones are shared by their clones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerName(Arc<str>);
+pub struct ServerName(SmolStr);
 
 /// The host part of a server name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

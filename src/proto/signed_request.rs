@@ -2,16 +2,22 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::ServerName;
 use super::byte_set::ByteSet;
 use super::json::{self, Object};
 use super::limits::TARGET_BYTES_MAX;
 
+/// A target up to this length takes no memory of its own, in bytes: a path with an event ID in it has
+/// about a hundred.
+const TARGET_BYTES_INLINE: usize = 128;
+
 /// A request target that can be signed and forwarded as it is: origin form, printable ASCII, nothing
 /// two parsers could read differently.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestTarget {
-    text: String,
+    text: SmallVec<[u8; TARGET_BYTES_INLINE]>,
     /// Where the path ends.
     path_end: usize,
 }
@@ -115,30 +121,29 @@ impl RequestTarget {
         if let Some(byte) = raw.get(offset) {
             return Err(forbidden(*byte, offset));
         }
-        // Those bytes are ASCII.
-        let text = str::from_utf8(raw).unwrap_or_default().to_owned();
-        Ok(Self { text, path_end })
+        Ok(Self { text: SmallVec::from_slice(raw), path_end })
     }
 
     /// The whole target, as received.
     pub fn as_str(&self) -> &str {
-        &self.text
+        // Those bytes are ASCII.
+        str::from_utf8(&self.text).unwrap_or_default()
     }
 
     /// The query, without its question mark.
     pub fn query(&self) -> Option<&str> {
-        self.text.get(self.path_end..)?.strip_prefix('?')
+        self.as_str().get(self.path_end..)?.strip_prefix('?')
     }
 
     /// The part before the first `?`.
     pub fn path(&self) -> &str {
-        self.text.get(..self.path_end).unwrap_or_default()
+        self.as_str().get(..self.path_end).unwrap_or_default()
     }
 }
 
 impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -61,7 +61,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
 ];
 
 /// What the pure core may be made of.
-const PROTO_CRATES: [&str; 13] = [
+const PROTO_CRATES: [&str; 14] = [
     "base64",
     "bytes",
     "curve25519_dalek",
@@ -72,6 +72,7 @@ const PROTO_CRATES: [&str; 13] = [
     "serde_json",
     "sha2",
     "smallvec",
+    "smol_str",
     "std",
     "wide",
     "zeroize",

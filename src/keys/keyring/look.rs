@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Inner, KeyAnswer, KeysUnavailable};
+use super::{Inner, KeyAnswer, KeyAnswers, KeysUnavailable};
 use crate::keys::backoff::Memory;
 use crate::keys::known::KnownKeys;
 use crate::keys::rules::Banned;
@@ -16,7 +16,7 @@ const POLICY_SERVER_KEY: &str = "ed25519:policy_server";
 /// What can be said without asking anybody.
 pub(super) enum Look {
     /// All there is to say.
-    Answers(Vec<KeyAnswer>),
+    Answers(KeyAnswers),
     /// The sources have just failed.
     Unavailable(KeysUnavailable),
     /// These keys have to be asked for; with whatever is known of their server.
@@ -121,10 +121,10 @@ impl Inner {
         origin_spoke: bool,
         ids: &[KeyId],
         asked: &[KeyId],
-    ) -> Option<(Provenance, Vec<KeyAnswer>)> {
+    ) -> Option<(Provenance, KeyAnswers)> {
         let now = self.parts.clock.now();
         let answer = |id| self.answer(origin, Some(known), id, now);
-        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
+        let answers: KeyAnswers = ids.iter().map(answer).collect();
         let valid = answers.iter().position(|answer| matches!(answer, KeyAnswer::Valid(_)));
         if valid.is_none() && !origin_spoke && !all_retired(known, asked, now) {
             return None;
@@ -141,9 +141,9 @@ impl Inner {
         known: &KnownKeys,
         ids: &[KeyId],
         now: Timestamp,
-    ) -> Option<Vec<KeyAnswer>> {
+    ) -> Option<KeyAnswers> {
         let answer = |id| self.answer(server, Some(known), id, now);
-        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
+        let answers: KeyAnswers = ids.iter().map(answer).collect();
         let valid = answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_)));
         valid.then_some(answers)
     }
@@ -164,7 +164,7 @@ impl Inner {
             None => self.stored(origin, now).await,
         };
         let answer = |id| self.answer(origin, known.as_deref(), id, now);
-        let answers: Vec<KeyAnswer> = ids.iter().map(answer).collect();
+        let answers: KeyAnswers = ids.iter().map(answer).collect();
         if answers.iter().any(|answer| matches!(answer, KeyAnswer::Valid(_))) {
             return Look::Answers(answers);
         }

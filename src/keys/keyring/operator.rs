@@ -4,11 +4,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::flight::{FlightEnd, Landing, Quest};
-use super::{Inner, KeyAnswer, Keyring, KeysUnavailable};
+use super::{Inner, KeyAnswer, KeyAnswers, Keyring, KeysUnavailable};
 use crate::keys::known::KnownKeys;
 use crate::keys::record::{ServerRecord, Source};
 use crate::keys::rules::{Change, Rulebook, RulesError, Subject};
@@ -146,9 +147,9 @@ impl Inner {
         server: &ServerName,
         ids: &[KeyId],
         now: Timestamp,
-    ) -> Option<Vec<KeyAnswer>> {
+    ) -> Option<KeyAnswers> {
         let rules = self.parts.rules.in_force();
-        let ruled: Vec<_> = ids.iter().map(|id| rules.answer(server, id, now)).collect();
+        let ruled: SmallVec<[_; 1]> = ids.iter().map(|id| rules.answer(server, id, now)).collect();
         let pinned = |answer: &Option<KeyAnswer>| matches!(answer, Some(KeyAnswer::Valid(_)));
         let is_enough = ruled.iter().any(pinned) || ruled.iter().all(Option::is_some);
         is_enough

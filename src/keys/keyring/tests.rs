@@ -63,7 +63,7 @@ impl House {
         Self { cache: parts.cache.clone(), keyring: Keyring::new(parts), clock, registry }
     }
 
-    async fn ask(&self, ids: &[&str]) -> Result<Vec<KeyAnswer>, KeysUnavailable> {
+    async fn ask(&self, ids: &[&str]) -> Result<KeyAnswers, KeysUnavailable> {
         let ids: Vec<KeyId> = ids.iter().map(|id| key_id(id)).collect();
         self.keyring.request_keys(&server().name, &ids, CLIENT).await
     }
@@ -89,7 +89,7 @@ impl House {
     }
 }
 
-fn verdict(answers: &Result<Vec<KeyAnswer>, KeysUnavailable>) -> &'static str {
+fn verdict(answers: &Result<KeyAnswers, KeysUnavailable>) -> &'static str {
     match answers.as_deref() {
         Ok([KeyAnswer::Valid(_)]) => "valid",
         Ok([KeyAnswer::Banned(_)]) => "banned",

@@ -38,10 +38,7 @@ async fn a_second_turn_keeps_to_the_first_deadline() {
     assert!((7_900..8_100).contains(&took.as_millis()), "{took:?}");
 }
 
-fn spawn_other(
-    house: &Arc<House>,
-    n: usize,
-) -> JoinHandle<Result<Vec<KeyAnswer>, KeysUnavailable>> {
+fn spawn_other(house: &Arc<House>, n: usize) -> JoinHandle<Result<KeyAnswers, KeysUnavailable>> {
     let house = Arc::clone(house);
     let server = ServerName::parse(&format!("s{n}.example")).unwrap();
     tokio::spawn(async move { house.keyring.request_keys(&server, &[key_id(ID)], CLIENT).await })

@@ -81,7 +81,7 @@ async fn r41_a_key_that_is_not_renewed_is_expired() {
     house.ask(&[ID]).await.unwrap();
     house.clock.set(at(DAY + 1));
     let expired = KeyAnswer::Expired { effective_until: at(DAY) };
-    assert_eq!(house.ask(&[ID]).await.unwrap(), [expired]);
+    assert_eq!(house.ask(&[ID]).await.unwrap().as_slice(), [expired]);
 }
 
 #[tokio::test]
@@ -109,11 +109,11 @@ async fn r40_a_retired_key_is_never_valid_for_requests() {
         let house = House::new(&[&origin]);
         let answer = KeyAnswer::Retired { expired_ts: at(expired_ts) };
         for _ in 0..3 {
-            assert_eq!(house.ask(&[ID]).await.unwrap(), std::slice::from_ref(&answer));
+            assert_eq!(house.ask(&[ID]).await.unwrap().as_slice(), std::slice::from_ref(&answer));
         }
         assert_eq!(house.verdict("ed25519:2").await, "valid");
         house.clock.set(at(DAY));
-        assert_eq!(house.ask(&[ID]).await.unwrap(), [answer]);
+        assert_eq!(house.ask(&[ID]).await.unwrap().as_slice(), [answer]);
         assert_eq!(origin.times_asked(), 1, "what the origin said is not asked again");
     }
 }
@@ -137,7 +137,7 @@ async fn r43_keys_that_no_server_publishes_are_never_fetched() {
     for id in ["ed25519:policy_server", "ed448:1", "curve25519:AAAA", "ED25519:1"] {
         assert_eq!(house.verdict(id).await, "unknown", "{id}");
     }
-    assert_eq!(house.ask(&[]).await.unwrap(), []);
+    assert!(house.ask(&[]).await.unwrap().is_empty());
     assert_eq!(origin.times_asked(), 0);
     let answers = house.ask(&["ed448:1", ID]).await.unwrap();
     assert!(matches!(answers.as_slice(), [KeyAnswer::Unknown, KeyAnswer::Valid(_)]));
