@@ -2,6 +2,7 @@
 //! all the while (threats R1 to R3).
 
 mod http2;
+mod pace;
 mod unread;
 
 use crate::support::{Client, Gate, GateOptions, Homeserver, Origin, within};

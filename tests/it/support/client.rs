@@ -52,11 +52,13 @@ impl Client {
 
     /// A connection from the loopback address `source`.
     pub async fn plain_from(source: &str, address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
-        let tcp = socket.connect(address).await.unwrap();
-        tcp.set_nodelay(true).unwrap();
-        Self { wire: Box::new(tcp), buffer: BytesMut::new() }
+        Self::over(Box::new(tcp_from(source, address).await))
+    }
+
+    /// The same with TLS.
+    pub async fn tls_from(source: &str, address: SocketAddr, ca: &[u8]) -> Self {
+        let tcp = tcp_from(source, address).await;
+        Self::over(Box::new(tls_over(tcp, ca, b"http/1.1").await.unwrap()))
     }
 
     pub async fn tls(address: SocketAddr, ca: &[u8]) -> Self {
@@ -204,12 +206,35 @@ impl Client {
     }
 }
 
+async fn tcp_from(source: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+    let tcp = socket.connect(address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tcp
+}
+
 /// A TLS connection to the gate, whose certificate must be from `ca`.
 pub async fn tls_stream(
     address: SocketAddr,
     ca: &[u8],
     alpn: &[u8],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tls_over(tcp, ca, alpn).await
+}
+
+async fn tls_over(
+    tcp: TcpStream,
+    ca: &[u8],
+    alpn: &[u8],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = rustls::pki_types::ServerName::try_from(OWN_NAME).unwrap();
+    TlsConnector::from(tls_config(ca, alpn)).connect(name, tcp).await
+}
+
+fn tls_config(ca: &[u8], alpn: &[u8]) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(ca.to_vec())).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -219,10 +244,16 @@ pub async fn tls_stream(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let tcp = TcpStream::connect(address).await.unwrap();
-    tcp.set_nodelay(true).unwrap();
+    Arc::new(config)
+}
+
+/// What a client says to begin with, for HTTP/1.1.
+pub fn client_hello(ca: &[u8]) -> Vec<u8> {
     let name = rustls::pki_types::ServerName::try_from(OWN_NAME).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+    let config = tls_config(ca, b"http/1.1");
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
+    hello
 }
 
 /// One HTTP/2 connection over TLS.
