@@ -16,6 +16,11 @@ const RAMP: Duration = Duration::from_secs(2);
 /// How long afterwards the processor time is looked at.
 const REST: Duration = Duration::from_secs(3);
 
+/// A run from which the host has kept more than this part of the processors says little of times.
+const STOLEN_MAX: f64 = 0.01;
+/// It is done again, up to so many times, and times are those of the one with the least.
+const RUNS_MAX: usize = 3;
+
 /// How long known servers are measured by themselves before each attack, as a part of its time.
 const QUIET_PART: f64 = 0.6;
 
@@ -51,11 +56,12 @@ pub async fn run(words: &[&str]) {
     // Whatever is made once only is made now.
     peers(&gate, Duration::from_secs(2)).await;
     let before = process::cpu_seconds(gate.id());
-    let figures = peers(&gate, time).await;
+    let (figures, stolen) = peers(&gate, time).await;
     let quiet = Quiet {
         memory_mib: process::memory_mib(gate.id(), "VmRSS"),
         cpu_seconds: process::cpu_seconds(gate.id()) - before,
         figures,
+        stolen,
     };
     println!("quiet: failed: {}", quiet.figures.failed);
     // The machine has quicker and slower minutes: each attack is held against those before it.
@@ -65,10 +71,23 @@ pub async fn run(words: &[&str]) {
         if options.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
         }
-        let quiet = peers(&gate, quiet_time).await;
+        let mut quiet = peers(&gate, quiet_time).await;
+        for _ in 1..RUNS_MAX {
+            if quiet.1 > STOLEN_MAX {
+                let again = peers(&gate, quiet_time).await;
+                quiet = if again.1 < quiet.1 { again } else { quiet };
+            }
+        }
         for spread in ["one", "many"] {
-            let row = attack(&gate, time, name, spread, quiet.p99_us).await;
-            println!("{name}, {spread}: {}; failed: {}", row.attack, row.figures.failed);
+            let p99_us = quiet.0.p99_us;
+            let mut row = attack(&gate, time, name, spread, p99_us).await;
+            for _ in 1..RUNS_MAX {
+                if row.stolen > STOLEN_MAX {
+                    row = row.or(attack(&gate, time, name, spread, p99_us).await);
+                }
+            }
+            let Row { stolen, attack, figures, .. } = &row;
+            println!("{name}, {spread}: {attack}; {stolen:.3} stolen; failed: {}", figures.failed);
             rows.push((what, spread, row));
         }
     }
@@ -85,7 +104,7 @@ async fn attack(gate: &Gate, time: Duration, name: &str, spread: &str, quiet_p99
         sleep(RAMP).await;
         peers(gate, time).await
     };
-    let (attack, figures) = tokio::join!(flooding, measuring);
+    let (attack, (figures, stolen)) = tokio::join!(flooding, measuring);
     let cpu_seconds = process::cpu_seconds(gate.id()) - before;
     let peak_mib = process::memory_mib(gate.id(), "VmHWM");
     // What the attack has left is cleared away first.
@@ -95,11 +114,16 @@ async fn attack(gate: &Gate, time: Duration, name: &str, spread: &str, quiet_p99
     let cpu_after = (process::cpu_seconds(gate.id()) - before) / REST.as_secs_f64();
     let after_mib = process::memory_mib(gate.id(), "VmRSS");
     let attack = attack.trim().to_owned();
-    Row { peak_mib, after_mib, cpu_seconds, cpu_after, quiet_p99_us, figures, attack }
+    Row { peak_mib, after_mib, cpu_seconds, cpu_after, quiet_p99_us, figures, stolen, attack }
 }
 
-async fn peers(gate: &Gate, time: Duration) -> Figures {
-    Figures::parse(&child(gate, "peers", time, &[]).await)
+/// What known servers have, and which part of the processors the host keeps meanwhile.
+async fn peers(gate: &Gate, time: Duration) -> (Figures, f64) {
+    let before = process::stolen_seconds();
+    let figures = Figures::parse(&child(gate, "peers", time, &[]).await);
+    let processors = std::thread::available_parallelism().unwrap().get() as f64;
+    let stolen = process::stolen_seconds() - before;
+    (figures, stolen / time.as_secs_f64() / processors)
 }
 
 /// This program again, in another role; what it printed.

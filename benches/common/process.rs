@@ -11,6 +11,14 @@ pub fn cpu_seconds(id: u32) -> f64 {
     (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }
 
+/// Processor time that the host has kept from this machine, in seconds (proc(5), steal).
+#[allow(dead_code, reason = "not every benchmark asks for it")]
+pub fn stolen_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let ticks = stat.split_whitespace().nth(8).expect(&stat);
+    ticks.parse::<f64>().unwrap() / TICKS_PER_SECOND
+}
+
 /// Memory it holds (`VmRSS`), or has held at most (`VmHWM`), in MiB.
 pub fn memory_mib(id: u32, line: &str) -> f64 {
     let status = proc(id, "status");

@@ -102,6 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_of_printable_characters_that_end_no_value() {
+        for character in (0..=u8::MAX).map(char::from) {
+            let is_taken = character.is_ascii_graphic() && !"\",\\".contains(character);
+            assert_eq!(
+                KeyId::parse(&format!("a:b{character}c")).is_ok(),
+                is_taken,
+                "{character:?}"
+            );
+        }
+    }
+
+    #[test]
     fn the_length_is_bounded() {
         let longest = format!("ed25519:{}", "a".repeat(KEY_ID_BYTES_MAX - 8));
         assert!(KeyId::parse(&longest).is_ok());

@@ -243,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn r20_a_host_has_letters_digits_dashes_and_dots() {
+        for character in (0..=u8::MAX).map(char::from) {
+            let in_name = ServerName::parse(&format!("a{character}b.example"));
+            // A colon ends the host.
+            let is_named = character.is_ascii_alphanumeric() || "-.".contains(character);
+            assert_eq!(in_name.is_ok(), is_named, "{character:?}");
+            // Digits and dots alone have to be an address, and of these only the one with the dot is.
+            let numeric = ServerName::parse(&format!("255{character}0.0.0"));
+            let is_name = is_named && !character.is_ascii_digit() && character != '.';
+            assert_eq!(numeric.is_ok(), is_name || character == '.', "{character:?}");
+        }
+    }
+
+    #[test]
     fn the_length_is_bounded() {
         let longest = format!("{}.example", "a".repeat(SERVER_NAME_BYTES_MAX - 8));
         assert_eq!(longest.len(), 230);

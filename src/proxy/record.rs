@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -14,6 +15,7 @@ use crate::gate::metrics::{GateMetrics, Stage, Verdict};
 use crate::gate::quiet::Quiet;
 use crate::gate::route::Endpoint;
 use crate::gate::{Refusal, Rejection};
+use crate::proto::ServerName;
 
 /// The metric families of the whole way of a request.
 #[derive(Clone, Debug)]
@@ -25,6 +27,9 @@ pub struct Metrics {
     /// Which refusals have a line.
     pub lines: Arc<RefusalLines>,
 }
+
+/// How much of a method stands in a log line, in bytes: a peer may make one up.
+const METHOD_BYTES_MAX: usize = 128;
 
 /// Lines about refusals by reason, and whether observe mode held them back.
 pub type RefusalLines = Quiet<(Rejection, bool)>;
@@ -47,10 +52,10 @@ pub struct Record {
     /// The vetted client.
     pub client: IpAddr,
     http: &'static str,
-    method: String,
+    method: Option<Method>,
     endpoint: Option<Endpoint>,
     path: Option<String>,
-    origin: Option<String>,
+    origin: Option<ServerName>,
     refusal: Option<Refusal>,
     observed: Option<Refusal>,
     homeserver_status: Option<u16>,
@@ -69,7 +74,7 @@ impl Record {
             stage_started: now,
             client,
             http,
-            method: String::new(),
+            method: None,
             endpoint: None,
             path: None,
             origin: None,
@@ -82,8 +87,8 @@ impl Record {
     }
 
     /// Notes the method of the request.
-    pub fn method(&mut self, method: &http::Method) {
-        self.method = shown(method.as_str().as_bytes());
+    pub fn method(&mut self, method: &Method) {
+        self.method = Some(method.clone());
     }
 
     /// Notes what the gate made of the head. Room and user IDs are not logged: the path is kept only
@@ -94,7 +99,7 @@ impl Record {
             self.path = Some(shown(admitted.target.path().as_bytes()));
         }
         if let Claim::Signed(credentials) = &admitted.claim {
-            self.origin = Some(credentials.origin.to_string());
+            self.origin = Some(credentials.origin.clone());
         }
     }
 
@@ -126,7 +131,7 @@ impl Record {
     fn learn_from(&mut self, refusal: &Refusal) {
         self.endpoint = self.endpoint.or(refusal.endpoint);
         if self.origin.is_none() {
-            self.origin = refusal.origin.as_ref().map(ToString::to_string);
+            self.origin.clone_from(&refusal.origin);
         }
     }
 
@@ -173,6 +178,8 @@ impl Record {
             None if self.answered => Some(200),
             None => self.homeserver_status,
         };
+        let method = self.method.as_ref().map_or("", Method::as_str);
+        let method = method.get(..METHOD_BYTES_MAX).unwrap_or(method);
         // Milliseconds to the microsecond.
         let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         macro_rules! line {
@@ -181,10 +188,10 @@ impl Record {
                     target: "fedgate::access",
                     client = %self.client,
                     http = self.http,
-                    method = self.method.as_str(),
+                    method,
                     endpoint = self.endpoint.map(Endpoint::label),
                     path = self.path.as_deref(),
-                    origin = self.origin.as_deref(),
+                    origin = self.origin.as_ref().map(ServerName::as_str),
                     status,
                     reason = verdict.reason(),
                     detail,

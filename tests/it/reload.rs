@@ -172,6 +172,33 @@ async fn r12_settings_that_are_wrong_leave_the_last_good_ones_in_force() {
     process.stop().await;
 }
 
+#[tokio::test]
+async fn r12_which_refusals_have_a_line_follows_the_settings() {
+    const REFUSED: usize = 100;
+    let homeserver = Homeserver::start().await;
+    let settings = Settings::new(homeserver.port);
+    let process = Process::start(&settings).await;
+    let mut client = Client::tls(process.address, &process.ca).await;
+    for (refusals, has_all) in [("limited", false), ("all", true)] {
+        if has_all {
+            let mark = process.mark();
+            let more = format!("[log]\nrefusals = \"{refusals}\"\n");
+            process.write(&Settings { more, ..settings.clone() });
+            process.said(mark, "settings reloaded").await;
+        }
+        let mark = process.mark();
+        for _ in 0..REFUSED {
+            assert_eq!(status(&mut client, OTHER_PATH).await, 404);
+        }
+        // Lines come in their order: after this one all are there.
+        assert_eq!(status(&mut client, VERSION).await, 200);
+        process.said(mark, "forwarded").await;
+        let lines = process.count(mark, "refused");
+        assert_eq!(lines == REFUSED, has_all, "{refusals}: {lines} lines");
+    }
+    process.stop().await;
+}
+
 /// The settings of a gate, changed.
 pub fn changed(path: std::path::PathBuf, change: impl FnOnce(&str) -> String) -> Config {
     let text = std::fs::read_to_string(&path).unwrap();

@@ -355,3 +355,70 @@ proptest! {
         }
     }
 }
+
+/// Each byte, one by one, wherever one may stand: none is taken that has no place there, none refused that has.
+#[test]
+fn r24_each_byte_has_its_places() {
+    let verdict = |before: &str, byte: u8, after: &str| {
+        let value = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+        XMatrix::parse(&value).map(|read| read.map(|read| read.key.into_owned()))
+    };
+    let key = |text: String| Ok(Some(text));
+    for byte in 0..=u8::MAX {
+        let shown = char::from(byte);
+        let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_plain = byte.is_ascii_graphic() && !b"\",\\".contains(&byte);
+        let is_space = byte == b' ' || byte == b'\t';
+        let name = |offset| Err(XMatrixError::NotAParameter { offset });
+        let forbidden = |offset| Err(XMatrixError::ForbiddenByte { byte, offset });
+
+        let unquoted = match byte {
+            _ if is_plain => key(format!("a:b{shown}c")),
+            b',' => name(32),
+            b' ' | b'\t' => Err(XMatrixError::NotSeparated { offset: 32 }),
+            _ => forbidden(31),
+        };
+        assert_eq!(verdict("X-Matrix origin=a,sig=s,key=a:b", byte, "c"), unquoted, "{shown:?}");
+
+        let quoted = match byte {
+            _ if is_plain || byte == b' ' => key(format!("a:b{shown}c")),
+            b'"' => Err(XMatrixError::NotSeparated { offset: 33 }),
+            b'\\' => key("a:bc".to_owned()),
+            _ => forbidden(32),
+        };
+        assert_eq!(verdict("X-Matrix origin=a,sig=s,key=\"a:b", byte, "c\""), quoted, "{shown:?}");
+
+        let escaped =
+            if is_plain || byte == b' ' { key(format!("a:{shown}c")) } else { forbidden(32) };
+        assert_eq!(
+            verdict("X-Matrix origin=a,sig=s,key=\"a:\\", byte, "c\""),
+            escaped,
+            "{shown:?}"
+        );
+
+        let named = if is_token || byte == b'=' { key("a:b".to_owned()) } else { name(32) };
+        assert_eq!(verdict("X-Matrix origin=a,sig=s,key=a:b,n", byte, "m=v"), named, "{shown:?}");
+
+        let missing = Err(XMatrixError::MissingParameter("key"));
+        let separated = match byte {
+            _ if is_space => key("a:b".to_owned()),
+            _ if is_token => missing.clone(),
+            _ => name(24),
+        };
+        assert_eq!(verdict("X-Matrix origin=a,sig=s,", byte, "key=a:b"), separated, "{shown:?}");
+
+        let after_scheme = match byte {
+            b' ' => key("a:b".to_owned()),
+            _ if is_token => missing,
+            _ => name(9),
+        };
+        assert_eq!(verdict("X-Matrix ", byte, "key=a:b,origin=a,sig=s"), after_scheme, "{shown:?}");
+
+        let scheme = match byte {
+            b' ' => key("a:b".to_owned()),
+            _ if is_token => Ok(None),
+            _ => Err(XMatrixError::SchemeNotSeparated),
+        };
+        assert_eq!(verdict("X-Matrix", byte, "key=a:b,origin=a,sig=s"), scheme, "{shown:?}");
+    }
+}

@@ -152,13 +152,16 @@ impl Process {
         .await
     }
 
-    /// Whether there is a line behind `mark` whose message begins like this.
+    /// The first line behind `mark` whose message begins like this.
     pub fn find(&self, mark: usize, message: &str) -> Option<Value> {
         let log = self.log.lock().unwrap();
-        let is = |line: &&Value| {
-            line["message"].as_str().or(line.as_str()).is_some_and(|text| text.starts_with(message))
-        };
-        log[mark..].iter().find(is).cloned()
+        log[mark..].iter().find(|line| begins(line, message)).cloned()
+    }
+
+    /// How many lines there are behind `mark` whose messages begin like this.
+    pub fn count(&self, mark: usize, message: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log[mark..].iter().filter(|line| begins(line, message)).count()
     }
 
     pub async fn admin_get(&self, path: &str) -> Answer {
@@ -195,6 +198,11 @@ impl Drop for Process {
         }
         let _ended = self.child.wait();
     }
+}
+
+/// Whether a line's message begins like this.
+fn begins(line: &Value, message: &str) -> bool {
+    line["message"].as_str().or(line.as_str()).is_some_and(|text| text.starts_with(message))
 }
 
 /// Starts the program on the files in `dir`; what it says goes to `log`, and is counted.
