@@ -83,6 +83,11 @@ async fn r5_a_forger_elsewhere_does_not_lock_out_the_honest_server() {
     let refused = "fedgate_limits_refused_total{limit=\"cool_down\"}";
     assert_eq!(gate.metric(refused).await, 4.0);
     assert_eq!(homeserver.seen().len(), 2);
+    gate.reload_unrelated().await;
+    let [mut peer, _] = Peer::both(&gate).await;
+    let good = Origin::new("victim0.example").authorize("GET", TARGET, None);
+    let answer = peer.get(TARGET, Some(&good), FORGER).await;
+    assert_eq!(answer.status, 429, "R12: new settings do not end the wait");
 }
 
 #[tokio::test]

@@ -155,6 +155,8 @@ async fn a_broken_file_keeps_what_it_said_before() {
     let broken = async { while gate.metric("fedgate_policy_files_broken").await == 0.0 {} };
     within("the broken file", broken).await;
     assert_eq!(ask(&gate, &first).await.status, 403, "the last good rules stay");
+    gate.reload_unrelated().await;
+    assert_eq!(ask(&gate, &first).await.status, 403, "R12: under new settings too");
     assert_eq!(gate.metric("fedgate_policy_reload_errors_total").await, 1.0, "once a change");
     std::fs::remove_file(&path).unwrap();
     let gone = async { while gate.metric("fedgate_policy_reload_errors_total").await < 2.0 {} };

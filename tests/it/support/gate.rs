@@ -158,6 +158,12 @@ impl Gate {
         self.live.apply(crate::reload::changed(path, change)).await
     }
 
+    /// Puts settings in force that differ in something else than what is tested.
+    pub async fn reload_unrelated(&self) {
+        let other = "[listen]\nother_paths = \"forward\"\n";
+        self.reload(|text| text.replace("[listen]\n", other)).await.unwrap();
+    }
+
     /// Tells the gate to stop.
     pub fn begin_stop(&self) {
         self.stop.send_replace(Ending::Stop);
