@@ -13,11 +13,12 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::after::{After, finish};
 use super::body::{broken_off, refuse_room};
 use super::budget::NoRoom;
 use super::connection::{Excess, HeadWatch};
 use super::door::Guest;
-use super::gateway::{ClientTimeouts, CurrentGateway, Exchange, abandon};
+use super::gateway::{ClientTimeouts, CurrentGateway, Exchange};
 use crate::gate::admission::shown;
 use crate::gate::{Refusal, Rejection};
 
@@ -171,13 +172,18 @@ impl HttpServerApp for ClientConnection {
             watch: self.watch.as_deref(),
             stopping: shutdown,
         };
-        match head {
-            Head::Complete => exchange.serve(session).await,
-            Head::None => abandon(session).await,
-            Head::Refused(refusal) => {
-                exchange.refuse_head(session, refusal).await;
+        let after = match head {
+            Head::Complete => exchange.serve(&mut session).await,
+            Head::None => After::BrokenOff,
+            Head::Refused(refusal) => exchange.refuse_head(&mut session, refusal).await,
+        };
+        match after {
+            After::Answered => finish(session).await,
+            After::BrokenOff => {
+                session.shutdown().await;
                 None
             }
+            After::Gone => None,
         }
     }
 

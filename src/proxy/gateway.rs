@@ -1,7 +1,7 @@
 //! One request from its head to its answer: the order of the eight hops, on pingora's sessions.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,11 +9,13 @@ use bytes::Bytes;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp as _, ReusedHttpStream};
+use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
 
+use super::after::After;
 use super::apart::Apart;
 use super::body::{BodyPace, read_body, refuse_room};
 use super::budget::{MemoryBudget, NoRoom, Share};
@@ -21,7 +23,7 @@ use super::client::{client, is_trusted};
 use super::connection::{HeadWatch, Terms};
 use super::door::Guest;
 use super::forward::{Forwarder, Handoff, STREAM_BYTES};
-use super::handed::{Handed, take_back};
+use super::handed::{Handed, take, take_back};
 use super::record::{Metrics, Record};
 use super::respond::{answer, refuse, refuse_question};
 use super::turn::turn;
@@ -40,6 +42,9 @@ const REQUEST_BYTES: usize = 65_536;
 
 // The settings are held to leaving room for it.
 const _: () = assert!(REQUEST_BYTES + HEAD_BYTES_MAX + STREAM_BYTES <= BESIDE_BODY_BYTES_MAX);
+
+/// Never true: pingora's proxy is not told to stop, as a request that is here is finished.
+static NEVER: LazyLock<ShutdownWatch> = LazyLock::new(|| watch::channel(false).1);
 
 /// Deadlines on the client's side.
 #[derive(Clone, Copy, Debug)]
@@ -128,25 +133,25 @@ enum Cleared {
 
 impl Exchange<'_> {
     /// Answers a head that cannot be served, and ends the connection.
-    pub(super) async fn refuse_head(&self, mut session: ServerSession, refusal: Refusal) {
+    pub(super) async fn refuse_head(&self, session: &mut ServerSession, refusal: Refusal) -> After {
         let mut record = self.record(self.peer.ip().to_canonical(), "HTTP/1.1");
         // What follows on the connection cannot be told from the rest of this request.
         session.set_keepalive(None);
         // Whoever sent this may not be listening; the record says what happened.
-        let _gone = refuse(&mut session, &refusal).await;
+        let _gone = refuse(session, &refusal).await;
         record.refused(refusal);
-        session.shutdown().await;
+        After::BrokenOff
     }
 
     /// Serves a request whose head is complete.
-    pub(super) async fn serve(&self, mut session: ServerSession) -> Option<ReusedHttpStream> {
-        self.bound_session(&mut session);
+    pub(super) async fn serve(&self, session: &mut ServerSession) -> After {
+        self.bound_session(session);
         let head = session.req_header();
         let client = client(self.peer, self.tls, &head.headers, &self.gateway.trusted_proxies);
         let http = if session.is_http2() { "HTTP/2" } else { "HTTP/1.1" };
         let mut record = self.record(client.address, http);
         record.method(&head.method);
-        let cleared = self.clear(&mut session, &mut record).await;
+        let cleared = self.clear(session, &mut record).await;
         if *self.stopping.borrow() {
             session.set_keepalive(None);
         }
@@ -170,14 +175,11 @@ impl Exchange<'_> {
                 }
                 self.gateway.gate.note(&refusal, record.client);
                 if !is_trouble_of_ours(refusal.rejection) {
-                    self.pause(&mut session, record.client).await;
+                    self.pause(session, record.client).await;
                 }
-                let answered = refuse(&mut session, &refusal).await;
+                let answered = refuse(session, &refusal).await;
                 record.refused(refusal);
-                if answered.is_err() {
-                    return None;
-                }
-                finish(session).await
+                After::answer(&answered)
             }
         }
     }
@@ -258,12 +260,14 @@ impl Exchange<'_> {
             let permit = gate.judge(&admitted, &Body::kept(&keys))?.permit;
             return self.clear_unread(session, permit, share).await;
         }
-        let body = self.take_body(session, &admitted, &keys, &mut share).await?;
+        let mut body = Body::kept(&keys);
+        self.take_body(session, &admitted, &keys, &mut body, &mut share).await?;
         record.end_stage(Stage::Body);
         if let Some(question) = self.key_question(&admitted, body.bytes()) {
             // Nothing of the body is wanted any more, while the answer may have to be fetched.
             drop((body, share));
-            let answer = async { question?.answer(record.client).await };
+            // In a box: it is rare, and would be more than half of what each request takes.
+            let answer = Box::pin(async { question?.answer(record.client).await });
             return answer.await.map(Cleared::Answered).map_err(refuse_question);
         }
         let apart = self.gateway.apart.turn(body.bytes_left()).await;
@@ -349,42 +353,38 @@ impl Exchange<'_> {
         session: &mut ServerSession,
         admitted: &Admitted,
         keys: &'k FoundKeys,
+        body: &mut Body<'k>,
         share: &mut Share,
-    ) -> Result<Body<'k>, Refusal> {
+    ) -> Result<(), Refusal> {
         if admitted.expects_continue {
             send_continue(session).await?;
         }
         let (pace, stranger) = (self.gateway.timeouts.body, self.stranger());
-        let mut body = match stranger {
-            Some(_) => Body::kept(keys),
-            None => self.gateway.gate.hear(admitted, keys),
-        };
-        read_body(session, admitted.body, &mut body, share, pace, stranger.as_deref()).await?;
+        if stranger.is_none() {
+            *body = self.gateway.gate.hear(admitted, keys);
+        }
+        read_body(session, admitted.body, body, share, pace, stranger.as_deref()).await?;
         let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if chunked && self.watch.is_some_and(|watch| !watch.has_whole_chunks()) {
             return Err(Refusal::new(Rejection::RequestMalformed, "a line between chunks"));
         }
-        Ok(body)
+        Ok(())
     }
 
     /// Hop 8: hands the request to pingora and takes the client's session back.
     async fn forward(
         &self,
-        mut session: ServerSession,
+        session: &mut ServerSession,
         body: Option<Bytes>,
         handoff: Arc<Handoff>,
         yielded: Option<impl Future<Output = ()> + Send>,
-    ) -> Option<ReusedHttpStream> {
+    ) -> After {
         session.req_header_mut().extensions_mut().insert(Arc::clone(&handoff));
+        let (lent, stopping) = (take(session), self.stopping.clone());
         let (custom, slot) = match body {
-            Some(body) => Handed::lend(session, body, self.stopping.clone()),
-            None => {
-                let timeout = self.gateway.timeouts.body.timeout;
-                Handed::lend_streaming(session, timeout, self.stopping.clone())
-            }
+            Some(body) => Handed::lend(lent, body, stopping),
+            None => Handed::lend_streaming(lent, self.gateway.timeouts.body.timeout, stopping),
         };
-        // The proxy itself is never told to stop: a request that is here is finished.
-        let (_keep, never) = tokio::sync::watch::channel(false);
         let custom = ServerSession::new_custom(custom);
         let yielded = async {
             match yielded {
@@ -394,44 +394,38 @@ impl Exchange<'_> {
         };
         let has_yielded = tokio::select! {
             biased;
-            _ended = self.gateway.proxy.process_new_http(custom, &never) => false,
+            _ended = self.gateway.proxy.process_new_http(custom, &NEVER) => false,
             () = yielded => true,
         };
-        let session = take_back(&slot)?;
+        let Some(real) = take_back(&slot) else { return After::Gone };
+        *session = real;
         if has_yielded {
             return give_way(session, &handoff).await;
         }
         // An answer that broke off must look broken off: ending the session properly would write
         // the end of a chunked body that never came.
-        if handoff.is_completed() { finish(session).await } else { abandon(session).await }
+        if handoff.is_completed() { After::Answered } else { After::BrokenOff }
     }
 }
 
 /// Ends a request that was being answered when its memory was asked back.
-async fn give_way(mut session: ServerSession, handoff: &Handoff) -> Option<ReusedHttpStream> {
+async fn give_way(session: &mut ServerSession, handoff: &Handoff) -> After {
     let refusal = refuse_room(NoRoom::Yielded);
     handoff.refused(refusal.clone());
     if session.response_written().is_some() {
         // Ending it properly would wait for its reader, and so would the memory.
-        return None;
+        return After::Gone;
     }
     session.set_keepalive(None);
     // Whether it is heard or not, the connection ends.
-    let _gone = refuse(&mut session, &refusal).await;
-    abandon(session).await
+    let _gone = refuse(session, &refusal).await;
+    After::BrokenOff
 }
 
 /// Gives an answer of fedgate's own.
-async fn give(
-    mut session: ServerSession,
-    body: Bytes,
-    record: &mut Record,
-) -> Option<ReusedHttpStream> {
+async fn give(session: &mut ServerSession, body: Bytes, record: &mut Record) -> After {
     record.answered();
-    match answer(&mut session, body).await {
-        Ok(()) => finish(session).await,
-        Err(_gone) => None,
-    }
+    After::answer(&answer(session, body).await)
 }
 
 /// Asks the client for its body. The gate does that itself: the homeserver gets to see neither the
@@ -479,21 +473,4 @@ const fn is_trouble_of_ours(rejection: Rejection) -> bool {
             | Rejection::InternalError
             | Rejection::Overloaded
     )
-}
-
-/// Ends a session whose answer is complete; the connection may serve the next request.
-async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
-    if session.get_keepalive().is_some() {
-        // Without end: `read_head` holds the idle time, and a second timer would be for nothing.
-        session.set_keepalive(Some(0));
-    }
-    let settings = HttpPersistentSettings::for_session(&session);
-    let stream = session.finish().await.ok().flatten()?;
-    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-}
-
-/// Ends a session whose answer is not, or that is to have none.
-pub(super) async fn abandon(mut session: ServerSession) -> Option<ReusedHttpStream> {
-    session.shutdown().await;
-    None
 }

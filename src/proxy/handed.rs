@@ -89,6 +89,11 @@ impl Handed {
     }
 }
 
+/// Takes a session from where it is. One of pingora's own, `()`, stands in for it.
+pub fn take(session: &mut ServerSession) -> ServerSession {
+    std::mem::replace(session, ServerSession::new_custom(Box::new(())))
+}
+
 /// Takes the real session back out of its slot.
 pub fn take_back(slot: &Slot) -> Option<ServerSession> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -96,9 +101,7 @@ pub fn take_back(slot: &Slot) -> Option<ServerSession> {
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        // `()` is pingora's own empty session: it stands in for the one that is moved out.
-        let empty = ServerSession::new_custom(Box::new(()));
-        let real = std::mem::replace(&mut self.real, empty);
+        let real = take(&mut self.real);
         *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(real);
     }
 }

@@ -161,7 +161,9 @@ impl Listener {
         seat: Seat,
     ) {
         let (gateway, tls) = (Arc::clone(&self.gateway), self.tls.clone());
-        let serving = serve_connection(gateway, tls, tcp, (peer, seat.guest()), signals.clone());
+        // In a box: the future that waits for one of two would hold it twice.
+        let serving =
+            Box::pin(serve_connection(gateway, tls, tcp, (peer, seat.guest()), signals.clone()));
         connections.spawn(async move {
             tokio::select! {
                 () = serving => {}

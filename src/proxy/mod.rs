@@ -8,6 +8,7 @@
 //! the verified body, so that pooling, framing and retries stay pingora's; [`forward`] is the part of
 //! that which is ours.
 
+mod after;
 pub mod apart;
 pub mod body;
 pub mod budget;

@@ -80,16 +80,21 @@ fn whole_seconds(after: Duration) -> u64 {
 /// Answers a request with JSON of our own.
 pub async fn answer(session: &mut ServerSession, body: Bytes) -> Result<()> {
     let header = json_header(StatusCode::OK, &body)?;
-    session.write_response_header(Box::new(header)).await?;
-    session.write_response_body(body, true).await
+    write(session, header, body).await
 }
 
 /// Answers a request on the client's own session. When part of the body is still to come, pingora
 /// announces and makes the end of the connection, so that nothing of it is read as a request.
 pub async fn refuse(session: &mut ServerSession, refusal: &Refusal) -> Result<()> {
     let Answer { header, body } = Answer::new(refusal)?;
+    write(session, header, body).await
+}
+
+/// Writes an answer, all of it: none of it waits in a buffer afterwards.
+async fn write(session: &mut ServerSession, header: ResponseHeader, body: Bytes) -> Result<()> {
     session.write_response_header(Box::new(header)).await?;
-    session.write_response_body(body, true).await
+    session.write_response_body(body, true).await?;
+    session.finish_body().await
 }
 
 /// Why a question for keys has no answer.
