@@ -25,6 +25,12 @@ pub enum Kind {
     Fedgate,
 }
 
+impl Kind {
+    pub fn named(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(name))
+    }
+}
+
 pub const KINDS: [Kind; 3] = [Kind::Nginx, Kind::Pingora, Kind::Fedgate];
 
 pub struct Contender {

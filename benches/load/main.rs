@@ -2,7 +2,7 @@
 //! builds and calls it.
 //!
 //! `measure` starts all three, each held to one processor, and asks them in turns from the other one,
-//! where the homeserver stand-in is as well. `occupy` keeps fedgate busy with one kind of request, for a
+//! where the homeserver stand-in is as well. `occupy` keeps one of them busy with one kind of request, for a
 //! profile (`flame`).
 
 #![allow(
@@ -42,6 +42,8 @@ mod work;
 
 use std::path::Path;
 
+use crate::contender::Kind;
+
 fn main() {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -50,8 +52,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match words.as_slice() {
         ["measure", options @ ..] => runtime.block_on(measure::run(options)),
-        ["occupy", fedgate, what, seconds] => {
-            runtime.block_on(measure::occupy(Path::new(fedgate), what, seconds.parse().unwrap()));
+        ["occupy", kind, fedgate, what, seconds, pace @ ..] => {
+            let kind = Kind::named(kind).unwrap();
+            let pace = pace.first().map(|pace| pace.parse().unwrap());
+            let seconds = seconds.parse().unwrap();
+            runtime.block_on(measure::occupy(kind, Path::new(fedgate), what, seconds, pace));
         }
         ["passthrough", listen, upstream] => passthrough::run(listen, upstream.parse().unwrap()),
         _ => println!("benches/load/run calls this"),

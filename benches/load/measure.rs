@@ -74,6 +74,22 @@ pub struct Figures {
     pub peak_mib: f64,
 }
 
+/// What a contender does with a load.
+async fn answering(contender: &Contender, load: &Load<'_>) -> Figures {
+    contender.forget_peak();
+    let mut before = 0.0;
+    let outcome = ask(load, || before = contender.cpu_seconds()).await;
+    let cpu = contender.cpu_seconds() - before;
+    let answered = outcome.answered as f64;
+    Figures {
+        per_second: answered / load.time.as_secs_f64(),
+        cpu_us: cpu * 1e6 / answered,
+        p50_us: outcome.percentile_us(50),
+        p99_us: outcome.percentile_us(99),
+        peak_mib: contender.memory_mib("VmHWM"),
+    }
+}
+
 /// Asks as fast as it is answered.
 pub async fn at_full_speed(
     contender: &Contender,
@@ -81,19 +97,8 @@ pub async fn at_full_speed(
     connections: usize,
     time: Duration,
 ) -> Figures {
-    contender.forget_peak();
     let load = Load { address: contender.address, requests, connections, pace: None, time };
-    let mut before = 0.0;
-    let outcome = ask(&load, || before = contender.cpu_seconds()).await;
-    let cpu = contender.cpu_seconds() - before;
-    let answered = outcome.answered as f64;
-    Figures {
-        per_second: answered / time.as_secs_f64(),
-        cpu_us: cpu * 1e6 / answered,
-        p50_us: outcome.percentile_us(50),
-        p99_us: outcome.percentile_us(99),
-        peak_mib: contender.memory_mib("VmHWM"),
-    }
+    answering(contender, &load).await
 }
 
 /// Times of answers that nothing waits for: requests come at a pace.
@@ -103,13 +108,9 @@ async fn at_a_pace(
     request: &Request,
     time: Duration,
 ) {
-    let load = Load {
-        address: contender.address,
-        requests: std::slice::from_ref(request),
-        connections: CONNECTIONS,
-        pace: Some(PACE),
-        time,
-    };
+    let requests = std::slice::from_ref(request);
+    let pace = Some(PACE);
+    let load = Load { address: contender.address, requests, connections: CONNECTIONS, pace, time };
     let outcome = ask(&load, || ()).await;
     (figures.p50_us, figures.p99_us) = (outcome.percentile_us(50), outcome.percentile_us(99));
 }
@@ -154,15 +155,22 @@ pub async fn run(words: &[&str]) {
     report::report(&signed, &refused, &growth, &(idle_mib, bodies), options.write);
 }
 
-/// Starts fedgate only, says which process it is, and has it answer requests for so many seconds.
-pub async fn occupy(fedgate: &Path, what: &str, seconds: u64) {
+/// Starts one contender only, says which process it is, and has it answer requests for so many seconds:
+/// as fast as it can, or so many a second.
+pub async fn occupy(kind: Kind, fedgate: &Path, what: &str, seconds: u64, pace: Option<f64>) {
     let homeserver = homeserver::start().await;
-    let gate = Contender::start(Kind::Fedgate, fedgate, homeserver).await;
-    println!("{}", gate.id());
+    let contender = Contender::start(kind, fedgate, homeserver).await;
+    println!("{}", contender.id());
     let signed = works().into_iter().map(|work| (work.name, work.request));
     let (_, request) = signed.chain(refused()).find(|(name, _)| *name == what).unwrap();
-    let time = Duration::from_secs(seconds);
-    let figures = at_full_speed(&gate, &[request], CONNECTIONS, time).await;
+    let load = Load {
+        address: contender.address,
+        requests: &[request],
+        connections: CONNECTIONS,
+        pace,
+        time: Duration::from_secs(seconds),
+    };
+    let figures = answering(&contender, &load).await;
     println!("{:.0} us of processor time, {:.0} requests/s", figures.cpu_us, figures.per_second);
 }
 
