@@ -231,3 +231,29 @@ impl Drop for Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::testing::logged;
+
+    #[test]
+    fn a_method_is_cut_in_the_line() {
+        let registry = prometheus::Registry::new();
+        let metrics = Arc::new(Metrics {
+            gate: GateMetrics::register(&registry).unwrap(),
+            proxy: ProxyMetrics::register(&registry).unwrap(),
+            lines: refusal_lines(),
+        });
+        let (lines, _logging) = logged();
+        for length in [METHOD_BYTES_MAX, METHOD_BYTES_MAX + 1] {
+            let mut record = Record::begin(Arc::clone(&metrics), [127, 0, 0, 1].into(), "HTTP/1.1");
+            record.method(&Method::from_bytes("M".repeat(length).as_bytes()).unwrap());
+            record.refused(Refusal::new(Rejection::RequestMalformed, "made up"));
+        }
+        let whole = format!(" method=\"{}\" ", "M".repeat(METHOD_BYTES_MAX));
+        let text = lines.text();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().all(|line| line.contains(&whole)), "{text}");
+    }
+}
