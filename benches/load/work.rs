@@ -15,7 +15,7 @@ const EVENT: &str = "/_matrix/federation/v1/event/%241GUjj2khN_v_tQtw3Ps39sUA_Nq
 const SEND: &str = "/_matrix/federation/v1/send/1795298006332";
 
 /// How many signature checks their time is taken of.
-const VERIFICATIONS: u32 = 200;
+const VERIFICATIONS: u32 = 1_000;
 
 /// A signed request.
 pub struct Work {

@@ -227,9 +227,14 @@ impl Share {
     /// # Errors
     /// There is no room, nor will there be.
     pub async fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        match self.take_now(bytes) {
+            Err(NoRoom::Yet) => {}
+            // Most need not wait.
+            taken => return taken,
+        }
         let budget = self.budget.clone();
         loop {
-            // Before looking, so that what is freed in between is not missed.
+            // Before looking again, so that what is freed in between is not missed.
             let mut freed = std::pin::pin!(budget.shared.freed.notified());
             freed.as_mut().enable();
             match self.take_now(bytes) {
