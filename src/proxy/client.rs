@@ -3,8 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The vetted client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub fn client(peer: SocketAddr, tls: bool, headers: &HeaderMap, trusted: &[IpNet
         return Client { address, tls };
     }
     let values: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+        headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
     for hop in values.iter().rev().flat_map(|v| v.rsplit(',')) {
         let Some(ip) = parse_hop(hop.trim()) else { break };
         address = ip;
@@ -32,7 +35,7 @@ pub fn client(peer: SocketAddr, tls: bool, headers: &HeaderMap, trusted: &[IpNet
         }
     }
     let forwarded_tls = headers
-        .get("x-forwarded-proto")
+        .get(&X_FORWARDED_PROTO)
         .map(|v| v.as_bytes().eq_ignore_ascii_case(b"https"))
         .unwrap_or(tls);
     Client { address, tls: forwarded_tls }
