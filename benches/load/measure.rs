@@ -24,7 +24,7 @@ struct Options {
 impl Options {
     fn parse(words: &[&str]) -> Self {
         let time = Duration::from_millis(1_500);
-        let mut options = Self { fedgate: PathBuf::from("fedgate"), rounds: 5, time, write: false };
+        let mut options = Self { fedgate: PathBuf::from("fedgate"), rounds: 7, time, write: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {

@@ -6,7 +6,7 @@
 //! room waits until it has been. A flood, from however many networks, leaves everybody else as much as
 //! each of its networks has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +60,7 @@ struct State {
 struct Held {
     /// Without what has been asked back.
     bytes: usize,
-    shares: HashMap<u64, Taken>,
+    shares: BTreeMap<u64, Taken>,
 }
 
 #[derive(Debug)]

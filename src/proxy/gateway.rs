@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{EXPECT, TRANSFER_ENCODING};
 use http::{Method, Version};
 use ipnet::IpNet;
@@ -235,24 +236,28 @@ impl Exchange<'_> {
         let head = request_head(session);
         let admitted = match gate.admit(head) {
             Ok(admitted) => admitted,
-            Err(refusal) => {
-                let permit = self.observe(refusal, record)?;
-                let share = self.share(head, record.client).await?;
-                return self.clear_unread(session, permit, share).await;
-            }
+            Err(refusal) => return self.clear_refused(session, refusal, record, None).await,
         };
         record.admitted(&admitted);
+        let mut finding = std::pin::pin!(gate.find_keys(&admitted.claim, record.client));
+        // What is refused at once takes no memory to wait in.
+        let found = finding.as_mut().now_or_never();
+        if let Some(Err(refusal)) = found {
+            return self.clear_refused(session, refusal, record, None).await;
+        }
         let mut share = self.share(head, record.client).await?;
-        let keys = tokio::select! {
-            biased;
-            () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
-            keys = gate.find_keys(&admitted.claim, record.client) => keys,
+        let keys = match found {
+            Some(keys) => keys,
+            None => tokio::select! {
+                biased;
+                () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
+                keys = finding => keys,
+            },
         };
         let keys = match keys {
             Ok(keys) => keys,
             Err(refusal) => {
-                let permit = self.observe(refusal, record)?;
-                return self.clear_unread(session, permit, share).await;
+                return self.clear_refused(session, refusal, record, Some(share)).await;
             }
         };
         record.end_stage(Stage::Keys);
@@ -323,6 +328,22 @@ impl Exchange<'_> {
         let mut share = self.gateway.budget.share(client);
         share.take(REQUEST_BYTES + head_bytes(head)).await.map_err(refuse_room)?;
         Ok(share)
+    }
+
+    /// A request that is refused before its body was looked at, if observe mode does not let it pass.
+    async fn clear_refused(
+        &self,
+        session: &mut ServerSession,
+        refusal: Refusal,
+        record: &mut Record,
+        share: Option<Share>,
+    ) -> Result<Cleared, Refusal> {
+        let permit = self.observe(refusal, record)?;
+        let share = match share {
+            Some(share) => share,
+            None => self.share(request_head(session), record.client).await?,
+        };
+        self.clear_unread(session, permit, share).await
     }
 
     /// A request whose body passes as it comes.

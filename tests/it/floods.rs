@@ -185,6 +185,22 @@ async fn r2_a_network_holds_its_part_of_the_memory() {
 }
 
 #[tokio::test]
+async fn r2_what_is_refused_at_once_takes_no_memory() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, BUDGETS).await;
+    let (origin, away) = (gate.origin("origin.example"), Origin::new("away.example"));
+    let mut client = Client::plain_from("127.1.0.1", gate.address).await;
+    assert_eq!(asks_signed(&mut client, &away).await, 503, "nobody has its keys");
+    let _first = send_most(&gate, "127.1.0.1", &origin, 0.0).await;
+    let (head, body) = send_request(&origin, 650_000);
+    let mut second = Client::plain_from("127.1.0.1", gate.address).await;
+    second.send(&[&head[..], &body[..649_999]].concat()).await;
+    until_metric(&gate, "fedgate_request_body_bytes", 1_781_000.0).await;
+    assert_eq!(asks_signed(&mut client, &origin).await, 429, "there is no memory to serve it in");
+    assert_eq!(asks_signed(&mut client, &away).await, 503);
+}
+
+#[tokio::test]
 async fn r2_the_network_a_trusted_proxy_names_counts_for_memory() {
     let homeserver = Homeserver::start().await;
     let gate = gate(&homeserver, "", BUDGETS).await;
