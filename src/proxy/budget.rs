@@ -238,12 +238,7 @@ impl Share {
             let mut freed = std::pin::pin!(budget.shared.freed.notified());
             freed.as_mut().enable();
             match self.take_now(bytes) {
-                Err(NoRoom::Yet) => {
-                    tokio::select! {
-                        () = freed => {}
-                        () = self.yielded() => return Err(NoRoom::Yielded),
-                    }
-                }
+                Err(NoRoom::Yet) => self.unless_yielded(freed).await?,
                 taken => return taken,
             }
         }
@@ -253,6 +248,18 @@ impl Share {
     pub fn yielded(&self) -> impl Future<Output = ()> + Send + use<> {
         let yields = Arc::clone(&self.yields);
         async move { yields.notified().await }
+    }
+
+    /// What comes of `work`, which waits in the memory that was taken.
+    ///
+    /// # Errors
+    /// That memory is asked back meanwhile.
+    pub async fn unless_yielded<T>(&self, work: impl Future<Output = T>) -> Result<T, NoRoom> {
+        tokio::select! {
+            biased;
+            () = self.yielded() => Err(NoRoom::Yielded),
+            done = work => Ok(done),
+        }
     }
 
     /// From now on nothing of it is asked back: the request is complete.

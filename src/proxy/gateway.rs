@@ -248,11 +248,7 @@ impl Exchange<'_> {
         let mut share = self.share(head, record.client).await?;
         let keys = match found {
             Some(keys) => keys,
-            None => tokio::select! {
-                biased;
-                () = share.yielded() => return Err(refuse_room(NoRoom::Yielded)),
-                keys = finding => keys,
-            },
+            None => share.unless_yielded(finding).await.map_err(refuse_room)?,
         };
         let keys = match keys {
             Ok(keys) => keys,
