@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
             None => assert!(!verdict),
         }
     }
-    let together: Vec<_> = verify_all(checks, Some(&hot_keys)).iter().map(Result::is_ok).collect();
+    let together: Vec<_> = verify_all(&checks, Some(&hot_keys)).iter().map(Result::is_ok).collect();
     assert_eq!(together, verdicts);
 });
 

@@ -161,19 +161,16 @@ fn check_head_size(head: RequestHead<'_>) -> Result<(), Refusal> {
 }
 
 fn check_method(method: &Method) -> Result<Method, Refusal> {
-    let known = [
-        Method::GET,
-        Method::HEAD,
-        Method::PUT,
-        Method::POST,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-    ];
-    if known.contains(method) {
-        return Ok(method.clone());
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::PUT
+        | Method::POST
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::PATCH => Ok(method.clone()),
+        _ => Err(Refusal::new(Rejection::MethodNotAllowed, shown(method.as_str().as_bytes()))),
     }
-    Err(Refusal::new(Rejection::MethodNotAllowed, shown(method.as_str().as_bytes())))
 }
 
 /// The body's declared length; refuses whatever two parsers could read differently (threats B1).

@@ -33,7 +33,6 @@ pub use rejection::{Refusal, Rejection};
 use crate::clock::Clock;
 use crate::config::{Mode, OtherPaths};
 use crate::keys::{KeyAnswer, Keyring};
-use crate::proto::ServerName;
 use crate::proto::ed25519::Signature;
 use crate::proto::json::{JsonError, JsonErrorKind, Object};
 use crate::proto::signed_request::SignedRequest;
@@ -41,6 +40,7 @@ use crate::proto::validity::TrustedKey;
 use crate::proto::verify::{
     KeyedSignature, VerifiedOrigin, VerifyError, verify_heard, verify_request,
 };
+use crate::proto::{KeyId, ServerName, Timestamp};
 
 /// The gate's settings.
 #[derive(Clone, Debug)]
@@ -152,27 +152,11 @@ impl Gate {
         let mut found = SmallVec::new();
         let mut missing = None;
         for ((id, signature), answer) in credentials.signatures.iter().zip(answers) {
-            let (rejection, detail) = match answer {
-                KeyAnswer::Valid(key) => {
-                    found.push((key, *signature));
-                    continue;
-                }
-                KeyAnswer::Banned(banned) => (
-                    Rejection::KeyBanned,
-                    format!("{id} of {}: {banned} is banned", credentials.origin),
-                ),
-                KeyAnswer::Expired { effective_until } => (
-                    Rejection::KeyExpired,
-                    format!("{id} was valid until {effective_until}, now {}", self.clock.now()),
-                ),
-                KeyAnswer::Retired { expired_ts } => {
-                    (Rejection::KeyRetired, format!("{id} is retired since {expired_ts}"))
-                }
-                KeyAnswer::Unknown => {
-                    (Rejection::KeyUnknown, format!("{id} of {}", credentials.origin))
-                }
-            };
-            missing.get_or_insert_with(|| Refusal::new(rejection, detail));
+            if let KeyAnswer::Valid(key) = answer {
+                found.push((key, *signature));
+            } else if missing.is_none() {
+                missing = refuse_key(&answer, id, &credentials.origin, self.clock.now());
+            }
         }
         // A signature by a key that is unknown or past its time is skipped when another one counts
         // (interop 5, row 16).
@@ -332,6 +316,29 @@ impl Gate {
     pub fn is_observing(&self) -> bool {
         self.settings.mode == Mode::Observe
     }
+}
+
+/// The refusal for a key that counts for nothing; none if it is valid.
+fn refuse_key(
+    answer: &KeyAnswer,
+    id: &KeyId,
+    origin: &ServerName,
+    now: Timestamp,
+) -> Option<Refusal> {
+    let (rejection, detail) = match answer {
+        KeyAnswer::Banned(banned) => {
+            (Rejection::KeyBanned, format!("{id} of {origin}: {banned} is banned"))
+        }
+        KeyAnswer::Expired { effective_until } => {
+            (Rejection::KeyExpired, format!("{id} was valid until {effective_until}, now {now}"))
+        }
+        KeyAnswer::Retired { expired_ts } => {
+            (Rejection::KeyRetired, format!("{id} is retired since {expired_ts}"))
+        }
+        KeyAnswer::Unknown => (Rejection::KeyUnknown, format!("{id} of {origin}")),
+        KeyAnswer::Valid(_) => return None,
+    };
+    Some(Refusal::new(rejection, detail))
 }
 
 fn refuse_json(error: JsonError) -> Refusal {

@@ -332,6 +332,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal and what was seen.
+    #[cold]
     pub fn new(rejection: Rejection, detail: impl fmt::Display) -> Self {
         let detail = detail.to_string();
         Self { rejection, detail, retry_after: None, endpoint: None, origin: None, text: None }

@@ -274,7 +274,6 @@ impl Keyring {
         let deadline = Instant::now() + self.0.parts.policy.fetch_timeout;
         for _ in 0..TURNS_MAX {
             let now = self.0.parts.clock.now();
-            let cached = cached.take().or_else(|| self.0.parts.cache.get(origin, now));
             let (ask, known) = match self.0.look(origin, ids, now, cached).await {
                 Look::Answers(answers) => return (LookupSource::Memory, Ok(answers)),
                 Look::Unavailable(error) => return (LookupSource::Memory, Err(error)),
@@ -299,6 +298,7 @@ impl Keyring {
                 FlightEnd::LookAgain => {}
                 FlightEnd::Unavailable(error) => return (LookupSource::None, Err(error)),
             }
+            cached = self.0.parts.cache.get(origin, self.0.parts.clock.now());
         }
         let causes = format!("other keys of {origin} were fetched {TURNS_MAX} times meanwhile");
         (LookupSource::None, Err(KeysUnavailable { retry_after: BUSY_RETRY, causes }))

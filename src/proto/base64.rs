@@ -42,15 +42,18 @@ pub fn decode_array<const N: usize>(text: &[u8]) -> Result<[u8; N], Base64Error>
     const { assert!(N <= 64, "longer values do not fit TEXT_BYTES_MAX") };
     let mut standard = [0; TEXT_BYTES_MAX];
     let standard = standard.get_mut(..text.len()).ok_or(Base64Error)?;
-    for (to, from) in standard.iter_mut().zip(text) {
-        *to = match from {
-            b'-' => b'+',
-            b'_' => b'/',
-            other => *other,
-        };
-    }
     let mut decoded = [0; DECODED_BYTES_MAX];
-    let length = ENGINE.decode_slice(standard, &mut decoded).map_err(|_error| Base64Error)?;
+    // Nearly everybody writes the standard alphabet.
+    let length = ENGINE.decode_slice(text, &mut decoded).or_else(|_error| {
+        for (to, from) in standard.iter_mut().zip(text) {
+            *to = match from {
+                b'-' => b'+',
+                b'_' => b'/',
+                other => *other,
+            };
+        }
+        ENGINE.decode_slice(standard, &mut decoded).map_err(|_error| Base64Error)
+    })?;
     decoded.get(..length).and_then(|bytes| bytes.try_into().ok()).ok_or(Base64Error)
 }
 

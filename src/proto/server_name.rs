@@ -144,11 +144,16 @@ fn check_host(host: &str) -> Result<(), ServerNameError> {
     if let Some(character) = host.get(allowed..).and_then(|rest| rest.chars().next()) {
         return Err(ServerNameError::HostCharacter(character));
     }
-    if host.as_bytes().split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+    if host.starts_with('.') || host.ends_with('.') || has_two_dots(host) {
         return Err(ServerNameError::EmptyLabel);
     }
     let is_name = NUMERIC.leading(host.as_bytes()) < host.len();
     if is_name || host.parse::<Ipv4Addr>().is_ok() { Ok(()) } else { Err(ServerNameError::Ipv4) }
+}
+
+fn has_two_dots(host: &str) -> bool {
+    let pairs = host.bytes().zip(host.bytes().skip(1));
+    pairs.fold(false, |has, (one, next)| has | (one == b'.' && next == b'.'))
 }
 
 fn parse_port(digits: &str) -> Option<u16> {

@@ -75,11 +75,12 @@ impl<'k> SignatureChecks<'k> {
     }
 
     fn begin(signatures: impl Iterator<Item = KeyedSignature<'k>>) -> Result<Self, VerifyError> {
-        let check = |signed: KeyedSignature<'k>| {
+        let mut checks = SmallVec::new();
+        for signed in signatures {
             let check = signed.key.key.verifier(signed.signature);
-            Ok((signed, check.map_err(|error| bad(&signed.key.id, error))?))
-        };
-        signatures.map(check).collect::<Result<_, _>>().map(Self)
+            checks.push((signed, check.map_err(|error| bad(&signed.key.id, error))?));
+        }
+        Ok(Self(checks))
     }
 
     /// The next piece.
@@ -95,18 +96,18 @@ impl<'k> SignatureChecks<'k> {
 
     /// The verdict, now that all signed bytes have been heard.
     fn verdict(
-        self,
+        &self,
         request: &SignedRequest<'_>,
         hot_keys: Option<&HotKeys>,
     ) -> Result<VerifiedOrigin, VerifyError> {
         let mut signatures = SmallVec::new();
-        for (KeyedSignature { key, signature }, check) in self.0 {
+        for (KeyedSignature { key, signature }, check) in &self.0 {
             let verdict = match hot_keys {
                 Some(hot_keys) => check.finish_hot(hot_keys),
                 None => check.finish(),
             };
             verdict.map_err(|error| bad(&key.id, error))?;
-            signatures.push((key.id.clone(), *signature));
+            signatures.push((key.id.clone(), **signature));
         }
         let (origin, destination) = (request.origin.clone(), request.destination.clone());
         Ok(VerifiedOrigin { origin, destination, signatures })

@@ -9,7 +9,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::byte_set::{ByteSet, PLAIN};
+use super::byte_set::{ByteSet, PLAIN, leading_plain_or_space};
 use super::ed25519::Signature;
 use super::limits::{X_MATRIX_BYTES_MAX, X_MATRIX_PARAMETERS_MAX};
 use super::server_name::ServerNameError;
@@ -160,7 +160,7 @@ impl<'a> XMatrix<'a> {
             str::from_utf8(value.get(..error.valid_up_to()).unwrap_or_default())
         });
         let mut reader = Reader { value, text: text.unwrap_or_default(), offset: scheme.len() };
-        reader.skip(&BLANK);
+        reader.skip_blanks(b" ");
         reader.parameters().map(Some)
     }
 }
@@ -220,16 +220,16 @@ impl<'a> Reader<'a> {
         self.value.get(self.offset).copied()
     }
 
-    fn skip(&mut self, wanted: &ByteSet) {
-        self.offset += wanted.leading(self.value.get(self.offset..).unwrap_or_default());
+    fn rest(&self) -> &'a [u8] {
+        self.value.get(self.offset..).unwrap_or_default()
     }
 
     /// A parameter's name and the equals sign. No space is taken before it: a name with a space in
     /// it is how a second challenge starts.
     fn name(&mut self) -> Result<&'a [u8], XMatrixError> {
         let offset = self.offset;
-        self.skip(&TOKEN);
-        let name = self.value.get(offset..self.offset).unwrap_or_default();
+        let name = self.rest().get(..TOKEN.leading(self.rest())).unwrap_or_default();
+        self.offset += name.len();
         if name.is_empty() || self.peek() != Some(b'=') {
             return Err(XMatrixError::NotAParameter { offset });
         }
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
     /// Any printable byte that cannot end a value: Synapse takes colons, brackets and padded base64
     /// without quotes (R13).
     fn unquoted(&mut self) -> Result<Cow<'a, str>, XMatrixError> {
-        let text = self.take_plain(&PLAIN);
+        let text = self.take(PLAIN.leading(self.rest()));
         match self.peek() {
             None | Some(b',' | b' ' | b'\t') => Ok(text.into()),
             Some(byte) => Err(self.forbidden(byte)),
@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
         let unterminated = XMatrixError::UnterminatedQuote { offset: self.offset };
         self.offset += 1;
         // Nothing is copied where nothing is escaped.
-        let mut text = Cow::Borrowed(self.take_plain(&PLAIN_OR_SPACE));
+        let mut text = Cow::Borrowed(self.take(leading_plain_or_space(self.rest())));
         loop {
             let Some(byte) = self.peek() else { return Err(unterminated) };
             match byte {
@@ -266,23 +266,23 @@ impl<'a> Reader<'a> {
                 b'\\' => {
                     self.offset += 1;
                     let Some(escaped) = self.peek() else { return Err(unterminated) };
-                    if !PLAIN_OR_SPACE.has(escaped) {
+                    if escaped != b' ' && !PLAIN.has(escaped) {
                         return Err(self.forbidden(escaped));
                     }
                     text.to_mut().push(char::from(escaped));
                     self.offset += 1;
-                    text += self.take_plain(&PLAIN_OR_SPACE);
+                    text += self.take(leading_plain_or_space(self.rest()));
                 }
                 _ => return Err(self.forbidden(byte)),
             }
         }
     }
 
-    /// Takes the bytes that stand for themselves, in one piece.
-    fn take_plain(&mut self, plain: &ByteSet) -> &'a str {
+    /// Takes so many bytes, which stand for themselves, in one piece.
+    fn take(&mut self, length: usize) -> &'a str {
         let from = self.offset;
-        self.skip(plain);
-        // What is plain is ASCII.
+        self.offset += length;
+        // What stands for itself is ASCII.
         self.text.get(from..self.offset).unwrap_or_default()
     }
 
@@ -292,26 +292,21 @@ impl<'a> Reader<'a> {
 
     /// A comma with spaces and tabs around it (R14).
     fn separator(&mut self) -> Result<(), XMatrixError> {
-        self.skip(&SPACE);
+        self.skip_blanks(b" \t");
         if self.peek() != Some(b',') {
             return Err(XMatrixError::NotSeparated { offset: self.offset });
         }
         self.offset += 1;
-        self.skip(&SPACE);
+        self.skip_blanks(b" \t");
         Ok(())
     }
+
+    fn skip_blanks(&mut self, blanks: &[u8]) {
+        while self.peek().is_some_and(|byte| blanks.contains(&byte)) {
+            self.offset += 1;
+        }
+    }
 }
-
-/// What follows the scheme.
-static BLANK: ByteSet = ByteSet::of(b" ");
-
-/// White space between parameters.
-static SPACE: ByteSet = ByteSet::of(b" \t");
-
-/// What stands for itself in quotes.
-static PLAIN_OR_SPACE: ByteSet = ByteSet::of(
-    b" !#$%&'()*+-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~",
-);
 
 /// The bytes of a `token` (RFC 9110, 5.6.2).
 static TOKEN: ByteSet =

@@ -143,8 +143,10 @@ impl Matcher {
 
     fn find(&self, identity: &str) -> Option<&Arc<Rule>> {
         let below = || {
-            let dots = identity.match_indices('.');
-            dots.filter_map(|(at, _)| identity.get(at..)).find_map(|end| self.below.get(end))
+            // Most operators have no such rule.
+            let parts = if self.below.is_empty() { "" } else { identity };
+            let dots = parts.match_indices('.');
+            dots.filter_map(|(at, _)| parts.get(at..)).find_map(|end| self.below.get(end))
         };
         let other = || self.others.iter().find(|rule| rule.glob.matches(identity));
         self.names.get(identity).or_else(below).or_else(other)

@@ -76,14 +76,15 @@ impl HotKeys {
     pub(super) fn count(&self, key: &VerifyKey, checks: u32) -> Option<Arc<KeyTable>> {
         let mut memory = self.memory();
         memory.age(checks);
-        let is_full = memory.keys.len() >= KEYS_COUNTED_MAX;
-        if is_full && !memory.keys.contains_key(key.as_bytes()) {
-            return None;
+        if let Some(counted) = memory.keys.get_mut(key.as_bytes()) {
+            counted.checks = counted.checks.saturating_add(checks);
+            return counted.table.clone();
         }
-        let new = || Counted { key: key.clone(), checks: 0, table: None };
-        let counted = memory.keys.entry(*key.as_bytes()).or_insert_with(new);
-        counted.checks = counted.checks.saturating_add(checks);
-        counted.table.clone()
+        if memory.keys.len() < KEYS_COUNTED_MAX {
+            let counted = Counted { key: key.clone(), checks, table: None };
+            memory.keys.insert(*key.as_bytes(), counted);
+        }
+        None
     }
 
     /// Keeps the table of a key that is counted, if there is room for it or a key that is used less

@@ -76,8 +76,8 @@ pub fn judge_all(
     let each = cases.iter().enumerate();
     let mut judgements: Vec<_> =
         each.map(|(at, case)| open(at, *case, find_key, &mut checks)).collect();
-    let (places, checks): (Vec<Place>, _) = checks.into_iter().unzip();
-    for (place, verdict) in places.into_iter().zip(verify_all(checks, hot_keys)) {
+    let (places, checks): (Vec<Place>, Vec<Verifier>) = checks.into_iter().unzip();
+    for (place, verdict) in places.into_iter().zip(verify_all(&checks, hot_keys)) {
         if verdict.is_ok()
             && let Some(Ok(judgement)) = judgements.get_mut(place.case)
         {

@@ -220,3 +220,24 @@ fn path_and_query_come_apart_at_the_first_question_mark() {
     assert_eq!(parts("/a?"), ("/a".to_owned(), Some(String::new())));
     assert_eq!(parts("/a?b=/c?d"), ("/a".to_owned(), Some("b=/c?d".to_owned())));
 }
+
+#[test]
+fn r26_nothing_in_a_server_name_or_a_target_has_an_escape_in_json() {
+    let quoted = |text: &str| {
+        let mut quoted = Vec::new();
+        json::write_string(text, &mut |piece: &[u8]| quoted.extend_from_slice(piece));
+        String::from_utf8(quoted).unwrap()
+    };
+    for character in (0..=u8::MAX).map(char::from) {
+        for name in [format!("a{character}b.example"), format!("[::{character}]:8448")] {
+            if let Ok(name) = ServerName::parse(&name) {
+                assert_eq!(quoted(name.as_str()), format!("\"{name}\""));
+            }
+        }
+        for target in [format!("/a{character}00"), format!("/a?b{character}")] {
+            if let Ok(target) = RequestTarget::parse(target.as_bytes()) {
+                assert_eq!(quoted(target.as_str()), format!("\"{target}\""));
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ fn check(trials: &[Trial], hot_keys: Option<&HotKeys>) -> usize {
         checks.push(check);
         wanted.push((trial, strictly));
     }
-    let verdicts = verify_all(checks, hot_keys);
+    let verdicts = verify_all(&checks, hot_keys);
     assert_eq!(verdicts.len(), wanted.len());
     for (verdict, (trial, strictly)) in verdicts.iter().zip(wanted) {
         assert_eq!(verdict.is_ok(), strictly, "together: {trial:?}");
@@ -112,7 +112,7 @@ fn one_bad_signature_spoils_none_of_the_others() {
 
 #[test]
 fn none_are_none() {
-    assert_eq!(verify_all(Vec::new(), None), []);
+    assert_eq!(verify_all(&[], None), []);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn no_more_tables_are_made_than_the_bound_and_those_for_the_keys_used_most() {
         let key = SigningKey::from_seed(&[number; 32]).verify_key();
         assert_eq!(tables.contains_key(key.as_bytes()), number >= 3, "{number}");
     }
-    assert!(verify_all(checks, None).iter().all(Result::is_ok));
+    assert!(verify_all(&checks, None).iter().all(Result::is_ok));
 }
 
 #[test]
