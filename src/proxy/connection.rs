@@ -16,7 +16,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use super::budget::{NoRoom, Share};
@@ -76,6 +76,10 @@ const HEAD_BYTES_SLACK: usize = 2 * TARGET_BYTES_MAX;
 /// goes out with its head in one piece. As much as pingora gathers itself on connections of its own;
 /// it says when an answer must go out.
 const GATHERED_BYTES: usize = 1460;
+
+/// How much is read at once, in bytes. pingora has a buffer of 64 KiB for each body that comes, of which
+/// only what has been read into takes memory: a third of what a body of 200 KB took.
+const READ_BYTES_MAX: u64 = 16_384;
 
 /// The bytes from the last field of a head to its end: CR LF CR LF.
 const BLANK_BYTES: u8 = 4;
@@ -310,7 +314,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             return Poll::Ready(Err(slow));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        let mut part = (&mut this.io).take(READ_BYTES_MAX);
+        ready!(Pin::new(&mut part).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
         this.watch.feed(read).map_err(|flood| this.flooded(flood))?;
         Poll::Ready(Ok(()))
@@ -401,3 +406,32 @@ impl<S> GetSocketDigest for Connection<S> {
 }
 
 impl<S> Peek for Connection<S> {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use prometheus::Registry;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn r2_no_more_is_read_at_once_than_a_piece_and_nothing_is_lost() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
+        let (head_timeout, write_timeout) = (Duration::from_secs(1), Duration::from_secs(1));
+        let terms = Terms { head_timeout, write_timeout, counts_frames: true, metrics };
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let mut connection = Connection::http1(ours, peer, Arc::default(), terms);
+        let sent: Vec<u8> = (0..40_000_u32).map(|number| number as u8).collect();
+        theirs.write_all(&sent).await.unwrap();
+        let mut read = Vec::with_capacity(65_536);
+        let mut lengths = Vec::new();
+        while read.len() < sent.len() {
+            lengths.push(connection.read_buf(&mut read).await.unwrap());
+        }
+        assert_eq!(lengths, [16_384, 16_384, 7_232]);
+        assert_eq!(read, sent);
+    }
+}
