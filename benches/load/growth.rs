@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::contender::Kind;
-use crate::measure::{Figures, House, at_full_speed, median};
+use crate::measure::{AT_WORK, Figures, House, at_full_speed, median};
 use crate::work::{forged, works};
 
 const CONNECTIONS: [usize; 6] = [10, 100, 500, 1_000, 2_000, 5_000];
@@ -50,7 +50,9 @@ pub async fn measure(house: &House, rounds: usize, time: Duration) -> Growth {
             // Of four, so many are forged.
             let requests: Vec<_> =
                 (0..4).map(|n| if n < point.at / 25 { forged() } else { get.clone() }).collect();
-            point.figures.push(at_full_speed(house.get(Kind::Fedgate), &requests, 32, time).await);
+            point
+                .figures
+                .push(at_full_speed(house.get(Kind::Fedgate), &requests, AT_WORK, time).await);
         }
     }
     growth

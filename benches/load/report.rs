@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::contender::Kind;
 use crate::curve::{self, Line};
 use crate::growth::{Growth, Point};
-use crate::measure::{Figures, Refusal, Rounds, median};
+use crate::measure::{AT_WORK, Figures, Refusal, Rounds, median};
 use crate::memory::OfBodies;
 use crate::results;
 
@@ -30,9 +30,10 @@ pub fn report(
     let section = format!(
         "## As a proxy, beside nginx and pingora\n\n`benches/load/run --write`: {}. nginx is a plain proxy \
          that reads a body whole before it passes it on; pingora passes everything through; fedgate checks \
-         every request, but not the events in it. Each has one processor and one worker; clients (32 kept \
-         connections without TLS, but for the curves) and the homeserver stand-in have the other one, and \
-         never sleep: to wake them would cost a proxy up to 10 us, but not one that keeps them busy, as \
+         every request, but not the events in it. Each has one processor and one worker; clients ({AT_WORK} \
+         kept connections without TLS, but for the curves; with a multiple of 16, fedgate's allocator takes \
+         3,300 instructions more for each answer of its own) and the homeserver stand-in have the other one, \
+         and never sleep: to wake them would cost a proxy up to 10 us, but not one that keeps them busy, as \
          nginx does. All take turns, figures are medians over rounds; hosts of the same kind, and hours, \
          differ by a third for fedgate, and less for nginx. `!` marks what misses a goal.\n\n{}\n{}\n{}\n{}\n{}",
         results::origin(),
