@@ -259,6 +259,46 @@ async fn r2_who_holds_most_gives_way_when_all_memory_is_in_use() {
     assert_eq!(gone, 1);
 }
 
+/// For a dozen requests without a body.
+const TWELVE: &str = "[limits]\nbody_bytes_max = 1000\nbuffered_bytes_max = 800000\n\
+                      buffered_bytes_max_per_network = 800000\n";
+
+/// Sends so many signed requests, each on a connection of its own.
+async fn send_requests(gate: &Gate, source: &str, origin: &Origin, count: usize) -> Vec<Client> {
+    let authorization = origin.authorize("GET", EVENT, None);
+    let head = format!(
+        "GET {EVENT} HTTP/1.1\r\nHost: gate.example\r\nAuthorization: {authorization}\r\n\r\n"
+    );
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::plain_from(source, gate.address).await;
+        client.send(head.as_bytes()).await;
+        clients.push(client);
+    }
+    clients
+}
+
+#[tokio::test]
+async fn r2_who_waits_for_keys_gives_way_too() {
+    let homeserver = Homeserver::start().await;
+    let gate = gate(&homeserver, NO_PROXIES, TWELVE).await;
+    let (origin, silent) = (gate.origin("origin.example"), Origin::new("silent.example"));
+    gate.federation.silence("silent.example");
+    let used = "fedgate_request_body_bytes";
+    let mut most = send_requests(&gate, "127.1.0.1", &silent, 8).await;
+    until_metric(&gate, used, 8.0 * 65_536.0).await;
+    let _fewer = send_requests(&gate, "127.2.0.1", &silent, 4).await;
+    until_metric(&gate, used, 12.0 * 65_536.0).await;
+    let mut known = Client::plain_from("127.3.0.1", gate.address).await;
+    assert_eq!(asks_signed(&mut known, &origin).await, 200);
+    let answers = most.iter_mut().map(|client| Box::pin(client.answer()));
+    let (answer, ..) = within("an answer", futures_util::future::select_all(answers)).await;
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.errcode().as_str()), (503, "M_UNKNOWN"));
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(gate.refused().await, [("overloaded".to_owned(), 1.0)], "all others wait");
+}
+
 #[tokio::test]
 async fn r1_heads_that_are_long_on_their_way_are_held_in_the_same_memory() {
     let homeserver = Homeserver::start().await;
