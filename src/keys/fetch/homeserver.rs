@@ -23,9 +23,12 @@ use crate::net::trace::Trace;
 use crate::proto::server_keys::ServerKeys;
 use crate::proto::{ServerName, Timestamp};
 
-/// How long a homeserver without key query is not asked again, in milliseconds: as long as a new
-/// version may wait to be noticed.
-const NOT_SERVED_MS: u64 = 3_600_000;
+/// How long a homeserver without key query is not asked again at first, in milliseconds: what answers
+/// may be a proxy in front of one that is starting. Each time twice as long.
+const NOT_SERVED_MS_MIN: u64 = 60_000;
+
+/// How long at most, in milliseconds: as long as a new version may wait to be noticed.
+const NOT_SERVED_MS_MAX: u64 = 3_600_000;
 
 /// How long the homeserver may take to answer the probe: as long as a query for keys has by default.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -41,8 +44,20 @@ pub struct HomeserverFetcher {
 struct Connection {
     http: LocalHttp,
     clock: Arc<dyn Clock>,
-    /// When it last answered that it has no key query.
-    not_served_at: Mutex<Option<Timestamp>>,
+    /// Since when it is not asked, having answered that it has no key query.
+    not_served: Mutex<Option<NotServed>>,
+}
+
+#[derive(Clone, Copy)]
+struct NotServed {
+    since: Timestamp,
+    length_ms: u64,
+}
+
+impl NotServed {
+    fn holds(self, now: Timestamp) -> bool {
+        self.since <= now && now < self.since.plus_ms(self.length_ms)
+    }
 }
 
 impl HomeserverFetcher {
@@ -55,9 +70,9 @@ impl HomeserverFetcher {
         clock: Arc<dyn Clock>,
         metrics: KeyMetrics,
     ) -> Self {
-        let not_served_at = Mutex::new(None);
+        let not_served = Mutex::new(None);
         let http = LocalHttp { homeserver, host };
-        let connection = Arc::new(Connection { http, clock, not_served_at });
+        let connection = Arc::new(Connection { http, clock, not_served });
         let queries = Batcher::new(Arc::clone(&connection), Source::Homeserver, metrics);
         Self { connection, rules, queries }
     }
@@ -65,22 +80,36 @@ impl HomeserverFetcher {
 
 impl Connection {
     fn is_not_served(&self) -> bool {
-        let now = self.clock.now();
-        let not_served_at = *self.lock_not_served_at();
-        not_served_at.is_some_and(|at| at <= now && now < at.plus_ms(NOT_SERVED_MS))
+        self.lock_not_served().is_some_and(|it| it.holds(self.clock.now()))
     }
 
-    fn lock_not_served_at(&self) -> MutexGuard<'_, Option<Timestamp>> {
-        self.not_served_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_not_served(&self) -> MutexGuard<'_, Option<NotServed>> {
+        self.not_served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember_not_served(&self, status: u16) {
-        let before = self.lock_not_served_at().replace(self.clock.now());
-        if before.is_none() {
+        let since = self.clock.now();
+        let mut not_served = self.lock_not_served();
+        // Of several that were asked at one time, the first has said so for all.
+        if not_served.is_some_and(|before| before.holds(since)) {
+            return;
+        }
+        let doubled = not_served.map(|before| before.length_ms.saturating_mul(2));
+        let length_ms = doubled.map_or(NOT_SERVED_MS_MIN, |doubled| doubled.min(NOT_SERVED_MS_MAX));
+        if not_served.replace(NotServed { since, length_ms }).is_none() {
             tracing::info!(
                 target: "fedgate::keys",
                 status,
                 "the homeserver has no key query; it is not asked for keys, the other sources are"
+            );
+        }
+    }
+
+    fn remember_served(&self) {
+        if self.lock_not_served().take().is_some() {
+            tracing::info!(
+                target: "fedgate::keys",
+                "the homeserver has a key query after all: it is asked for keys"
             );
         }
     }
@@ -108,7 +137,11 @@ impl Ask for Connection {
             self.remember_not_served(status);
             return Err(FetchError::NotServed);
         }
-        if status == 200 { Ok(answer) } else { Err(FetchError::Status(status)) }
+        if status != 200 {
+            return Err(FetchError::Status(status));
+        }
+        self.remember_served();
+        Ok(answer)
     }
 }
 

@@ -62,21 +62,60 @@ async fn the_homeserver_is_asked_over_a_unix_socket() {
     assert_eq!(documents.unwrap().len(), 1);
 }
 
+const UNRECOGNIZED: &[u8] = br#"{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}"#;
+
 #[tokio::test]
-async fn a_homeserver_without_key_query_is_left_alone_for_an_hour() {
-    let unrecognized = br#"{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}"#;
+async fn a_homeserver_without_key_query_is_left_alone_for_ever_longer_up_to_an_hour() {
+    const MINUTE: u64 = HOUR / 60;
     for status in ["404 Not Found", "405 Method Not Allowed", "400 Bad Request"] {
-        let (homeserver, requests) = homeserver(response(status, unrecognized)).await;
+        let (homeserver, requests) = homeserver(response(status, UNRECOGNIZED)).await;
         let clock = clock();
         let fetcher = fetcher(homeserver, &clock);
         let request = request(&origin(), &["ed25519:1"]);
-        for (time, expected) in [(0, 1), (1, 1), (HOUR - 1, 1), (HOUR, 2), (HOUR + 1, 2)] {
-            clock.set(at(time));
-            let fetched = fetcher.fetch(&request).await;
-            assert_eq!(fetched.unwrap_err(), FetchError::NotServed, "{status}");
-            assert_eq!(requests.load(Ordering::SeqCst), expected, "{status} at {time}");
+        let mut begin = 0;
+        for (number, minutes) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+            let end = begin + minutes * MINUTE;
+            for time in [begin, begin + 1, end - 1] {
+                clock.set(at(time));
+                let fetched = fetcher.fetch(&request).await;
+                assert_eq!(fetched.unwrap_err(), FetchError::NotServed, "{status}");
+                assert_eq!(requests.load(Ordering::SeqCst), number + 1, "{status} at {time}");
+            }
+            begin = end;
         }
     }
+}
+
+#[tokio::test]
+async fn a_homeserver_that_has_started_meanwhile_is_asked_again_at_once_from_then_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let clock = clock();
+    let fetcher = fetcher(Homeserver::Tcp { host: "127.0.0.1".to_owned(), port }, &clock);
+    let request = request(&origin(), &["ed25519:1"]);
+    let found = response("200 OK", &answer(&[origin().document()]));
+    let missing = response("404 Not Found", UNRECOGNIZED);
+    // A proxy in front of it answers in its stead until it is there, then it does by itself.
+    for (minute, body, is_found) in [(0, &missing, false), (1, &found, true), (2, &missing, false)]
+    {
+        clock.set(at(minute * HOUR / 60));
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve(stream, body).await
+        };
+        let (fetched, _) = tokio::join!(fetcher.fetch(&request), server);
+        assert_eq!(fetched.is_ok(), is_found, "{minute}");
+    }
+    // What was said before it was there counts no more: it is asked again after a minute.
+    clock.set(at(3 * HOUR / 60 - 1));
+    assert_eq!(fetcher.fetch(&request).await.unwrap_err(), FetchError::NotServed);
+    clock.set(at(3 * HOUR / 60));
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream, &found).await
+    };
+    let (fetched, _) = tokio::join!(fetcher.fetch(&request), server);
+    assert!(fetched.is_ok());
 }
 
 #[tokio::test]
