@@ -24,6 +24,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ed25519_dalek::{Signer as _, Verifier as _};
 use fedgate::clock::{Clock, ManualClock};
 use fedgate::config::BindingMode;
 use fedgate::keys::cache::{KeyCache, StoredKeys};
@@ -64,6 +65,10 @@ const READ: usize = 1_000;
 /// Lookups per thread and turn, and turns of each contender.
 const LOOKUPS: usize = 100_000;
 const TURNS: usize = 9;
+
+/// Signature checks that lookups are compared with, and the length of what is signed, in bytes.
+const CHECKS: usize = 10_000;
+const MESSAGE_BYTES: usize = 250;
 
 /// How often the store is opened.
 const OPENS: usize = 5;
@@ -223,7 +228,23 @@ fn in_memory() {
         let what = format!("cached key, {threads} thread(s)");
         print(&what, of_keys, "HashMap behind RwLock", median(of_map), "ns");
         print("", of_keys, "bare moka", median(of_moka), "ns");
+        if threads == 1 {
+            print("", of_keys, "one signature check", signature_check(), "ns");
+        }
     }
+}
+
+/// Nanoseconds of the bare check of a signature, over a message as long as that of a request without a body.
+fn signature_check() -> f64 {
+    let (message, seed) = ([b'a'; MESSAGE_BYTES], [42; 32]);
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let (signature, key) = (key.sign(&message), key.verifying_key());
+    let checks = (0..CHECKS).map(|_| {
+        let started = Instant::now();
+        key.verify(black_box(&message), &signature).unwrap();
+        started.elapsed().as_nanos() as f64
+    });
+    median(checks.collect())
 }
 
 fn ms(time: Duration) -> f64 {
