@@ -150,13 +150,13 @@ pub fn report(times: usize, write: bool) {
         rows.push(ratios);
     }
     let head = format!(
-        "## Time of a verdict\n\n`cargo bench --bench verify -- --write`: {}. One request from its head to \
+        "## Time of a verdict\n\n`cargo bench --bench verify -- {times} --write`: {}. One request from its head to \
          the verdict, its key in the cache, beside ed25519-dalek's `verify` of the prepared message (the \
          floor), in turns within one process, and {STARTS} processes one after the other; processor time, of \
          each the {FASTEST}th percentile of its rounds. (In restless times, as if somebody had the other half of \
          the core, all take longer by a third, and checks with a table by two thirds.) The floor stays in the \
          processor's cache of instructions while it is called over and over; it and the gate do not fit in \
-         there together: 26 and 1,130 misses a GET, simulated, cost 1 to 2 per cent. With a table: the origin's key has one, \
+         there together (26 and 1,130 misses a GET, simulated). With a table: the origin's key has one, \
          at most {HOT_GOAL} for requests up to 2 KB. After the last byte: the body comes in pieces of {PIECE_BYTES} bytes, and only what is done \
          from the last one on is counted; at most {LAST_GOAL} times the floor of a GET for canonical \
          bodies. `!` marks what misses its goal.\n\n",
